@@ -1,0 +1,54 @@
+# make help: what there is
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+# Each command of the demo and each test process computes in one thread: two such commands side by side finish sooner
+# on two cores than one after the other with two threads each.
+export OMP_NUM_THREADS ?= 1
+export EDM2LITE_CACHE ?= $(CURDIR)/runs/cache
+
+.PHONY: help setup demo test test-slow check clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
+
+setup: $(READY)  ## create .venv and install everything (done by the other targets, too)
+
+$(READY): pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## train mains and guides on two small datasets, tabulate autoguidance, write runs/demo/report.html
+	@$(MAKE) --no-print-directory -j2 demo-digits demo-patches
+	$(PY) evaluate.py report -c configs/demo/report.yaml
+
+.PHONY: demo-digits demo-patches
+demo-digits: $(READY)
+	$(PY) train.py -c configs/digits/main.yaml
+	$(PY) train.py -c configs/digits/small.yaml
+	$(PY) evaluate.py ref --data.name digits --out runs/demo/ref-digits.npz
+	$(PY) evaluate.py table -c configs/tables/digits.yaml
+
+demo-patches: $(READY)
+	$(PY) train.py -c configs/patches/main.yaml
+	$(PY) train.py -c configs/patches/small.yaml
+	$(PY) evaluate.py ref --data.name patches --out runs/demo/ref-patches.npz
+	$(PY) evaluate.py table -c configs/tables/patches.yaml
+
+test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
+	$(PY) -m pytest
+
+test-slow: $(READY)  ## torch.compile and other long tests
+	$(PY) -m pytest -m slow
+
+check: $(READY)  ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+clean:  ## remove runs and caches, keep .venv
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,52 @@
+"""edm2lite: EDM2 diffusion models with autoguidance: train, sample a main model with any guide, measure.
+
+The public names below are imported when first used, so that `import edm2lite` and `--help` need no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "RGBEncoder": "edm2lite.data.encoders",
+    "SnapshotInfo": "edm2lite.snapshots.files",
+    "UserError": "edm2lite.errors",
+    "VAEEncoder": "edm2lite.data.encoders",
+    "center_crop": "edm2lite.data.crop",
+    "frechet_distance": "edm2lite.evaluation.frechet",
+    "guided": "edm2lite.guidance.autoguidance",
+    "karras_sigmas": "edm2lite.sampling.noise_levels",
+    "learning_rate": "edm2lite.training.learning_rate",
+    "load_denoiser": "edm2lite.snapshots.load",
+    "posthoc_coefficients": "edm2lite.snapshots.power_function",
+    "power_function_beta": "edm2lite.snapshots.power_function",
+    "sample_heun": "edm2lite.sampling.heun",
+    "seeded_noise": "edm2lite.sampling.seeded",
+    "sigma_rel_to_gamma": "edm2lite.snapshots.power_function",
+}
+__all__ = sorted(_EXPORTS)  # noqa: PLE0605 - a list at run time
+
+if TYPE_CHECKING:
+    from edm2lite.data.crop import center_crop
+    from edm2lite.data.encoders import RGBEncoder, VAEEncoder
+    from edm2lite.errors import UserError
+    from edm2lite.evaluation.frechet import frechet_distance
+    from edm2lite.guidance.autoguidance import guided
+    from edm2lite.sampling.heun import sample_heun
+    from edm2lite.sampling.noise_levels import karras_sigmas
+    from edm2lite.sampling.seeded import seeded_noise
+    from edm2lite.snapshots.files import SnapshotInfo
+    from edm2lite.snapshots.load import load_denoiser
+    from edm2lite.snapshots.power_function import posthoc_coefficients, power_function_beta, sigma_rel_to_gamma
+    from edm2lite.training.learning_rate import learning_rate
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'edm2lite' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

@@ -1,0 +1,185 @@
+"""Command lines. Parsing needs no torch, so `--help` and every wrong option answer at once; work is imported after it."""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse.typing import register_type
+
+from edm2lite import __version__
+from edm2lite.config import MetricsConfig, Nimg, RefConfig, ReportConfig, SampleConfig, TableConfig, TrainConfig
+from edm2lite.errors import UserError, unknown_name
+
+register_type(Nimg, str, Nimg)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its configuration, what it does, and the examples that end its help."""
+
+    config: type
+    run: Callable[[Any], None]
+    examples: str
+
+
+def _train(cfg: TrainConfig) -> None:
+    from edm2lite.training.rundir import finished, preflight
+
+    preflight(cfg)
+    if not finished(cfg):
+        from edm2lite.training.fit import fit
+
+        fit(cfg)
+
+
+def _sample(cfg: SampleConfig) -> None:
+    from edm2lite.sampling.preflight import preflight
+
+    preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds)
+    from edm2lite.sampling.write import sample
+
+    sample(cfg)
+
+
+def _ref(cfg: RefConfig) -> None:
+    from edm2lite.evaluation.metrics import compute_reference
+
+    compute_reference(cfg)
+
+
+def _metrics(cfg: MetricsConfig) -> None:
+    from edm2lite.sampling.preflight import preflight
+
+    if (cfg.images is None) == (cfg.main.path is None):
+        raise UserError("metrics needs either --images FOLDER or --main.path MODEL; name exactly one")
+    if cfg.main.path is not None:
+        preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds)
+    from edm2lite.evaluation.metrics import compute_metrics
+
+    compute_metrics(cfg)
+
+
+def _table(cfg: TableConfig) -> None:
+    from edm2lite.sampling.preflight import preflight_table
+
+    preflight_table(cfg)
+    from edm2lite.evaluation.tables import compute_table
+
+    compute_table(cfg)
+
+
+def _report(cfg: ReportConfig) -> None:
+    from edm2lite.evaluation.report import write_report
+
+    write_report(cfg)
+
+
+TRAIN = {
+    "train": Command(
+        TrainConfig,
+        _train,
+        """examples:
+  python train.py -c configs/digits/main.yaml                       # to resume: the same command
+  python train.py -c configs/digits/main.yaml --run_dir runs/small --network.model_channels 8""",
+    )
+}
+SAMPLE = {
+    "sample": Command(
+        SampleConfig,
+        _sample,
+        """examples:
+  python sample.py --main.path runs/digits/main --main.ema 0.07 --seeds 0-63 --outdir out
+  python sample.py --main.path runs/digits/main --guide.path runs/digits/main --guide.nimg 75Ki \\
+      --guidance.weight 1.8 --seeds 0-63 --outdir out-guided""",
+    )
+}
+EVALUATE = {
+    "ref": Command(RefConfig, _ref, "example:\n  python evaluate.py ref --data.name digits --out runs/ref-digits.npz"),
+    "metrics": Command(
+        MetricsConfig,
+        _metrics,
+        """examples:
+  python evaluate.py metrics --ref runs/ref-digits.npz --images out
+  python evaluate.py metrics --ref runs/ref-digits.npz --main.path runs/digits/main --seeds 0-4999""",
+    ),
+    "table": Command(TableConfig, _table, "example:\n  python evaluate.py table -c configs/tables/digits.yaml"),
+    "report": Command(
+        ReportConfig,
+        _report,
+        "example:\n  python evaluate.py report --tables '[runs/demo/digits, runs/demo/patches]' --out report.html",
+    ),
+}
+
+
+class _Parser(ArgumentParser):
+    """One `error:` line instead of the usage block, with the option that was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        wrong = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", message)
+        hint = ""
+        if wrong:
+            options = {option[2:] for option in self._option_string_actions if option.startswith("--")}
+            close = difflib.get_close_matches(wrong[1].split(".")[-1], {o.split(".")[-1] for o in options}, 1)
+            hint = "; did you mean " + " or ".join(sorted(o for o in options if o.split(".")[-1] in close)) + "?"
+        raise UserError(" ".join(str(message).split()) + (hint if wrong and close else "; see --help for the options"))
+
+
+def build_parser(name: str, command: Command) -> ArgumentParser:
+    """Parser of one command: `-c FILE` and one option for every field of its configuration."""
+    doc = (command.config.__doc__ or "").split("Attributes:")[0].strip()
+    parser = _Parser(prog=name, description=doc, epilog=command.examples, exit_on_error=False, allow_abbrev=False)
+    parser.usage = f"{name} [-c CONFIG] [--OPTION VALUE ...]"
+    parser.add_argument("-c", "--config", action="config", help="YAML file with any of the options below; may repeat.")
+    parser.add_class_arguments(command.config, as_group=False)
+    return parser
+
+
+def run(name: str, command: Command, argv: Sequence[str]) -> None:
+    """Parse and run one command.
+
+    Raises:
+        UserError: For anything that the person at the keyboard can mend.
+    """
+    parser = build_parser(name, command)
+    try:
+        namespace = parser.parse_args(list(argv))
+        namespace.pop("config", None)
+        cfg = command.config(**vars(parser.instantiate(namespace)))
+    except ArgumentError as e:
+        raise UserError(" ".join(str(e).split())) from e
+    command.run(cfg)
+
+
+def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = None) -> int:
+    """Entry point of a script with one or several commands; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if len(commands) == 1:
+            ((name, command),) = commands.items()
+            run(prog, command, argv)
+        elif not argv or argv[0] in ("-h", "--help"):
+            print(f"usage: {prog} {{{','.join(commands)}}} [--help] [options]\n")
+            for name, command in commands.items():
+                print(f"  {name:9} {(command.config.__doc__ or '').strip().splitlines()[0]}")
+        elif argv[0] == "--version":
+            print(__version__)
+        elif argv[0] not in commands:
+            raise unknown_name("command", argv[0], commands)
+        else:
+            run(f"{prog} {argv[0]}", commands[argv[0]], argv[1:])
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; to go on, run the same command", file=sys.stderr)
+        return 130
+    return 0
+
+
+def entry() -> int:
+    """The installed console command `edm2lite`."""
+    return main(TRAIN | SAMPLE | EVALUATE, "edm2lite")

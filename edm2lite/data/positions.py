@@ -1,0 +1,95 @@
+"""Order and randomness of training, keyed by position: image number p of a run is the same whatever came before.
+
+Neither the number of ranks, nor a resume, nor the split into micro-batches changes which image stands at position p of
+the training and which noise it gets. Nothing has to be saved to resume exactly.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edm2lite.data.datasets import Dataset
+from edm2lite.data.encoders import make_encoder
+
+
+class Batch(NamedTuple):
+    """Training images with everything random that belongs to them.
+
+    Attributes:
+        images: Encoded images y, float32 [B, C, H, W].
+        labels: Classes, int64 [B].
+        normals: Unit normals that choose the noise levels, float32 [B].
+        noise: Unit normal noise, float32 [B, C, H, W].
+        keys: Keys of the dropout masks, int64 [B].
+    """
+
+    images: Tensor
+    labels: Tensor
+    normals: Tensor
+    noise: Tensor
+    keys: Tensor
+
+
+class PositionSampler:
+    """Endless batches of positions of one rank: step k takes k B + rank b ... + b, with B = b world_size.
+
+    It has no length on purpose: with one, Lightning counts a resumed run against the wrong epoch.
+    """
+
+    def __init__(self, first_step: int, batch_size: int, rank: int, world_size: int):
+        self.first_step, self.batch_size, self.rank, self.world_size = first_step, batch_size, rank, world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        local, step = self.batch_size // self.world_size, self.first_step
+        while True:
+            start = step * self.batch_size + self.rank * local
+            yield list(range(start, start + local))
+            step += 1
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    """Order of epoch `epoch`."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(length)
+
+
+class PositionDataset(torch.utils.data.Dataset):
+    """Maps positions of a run to batches; `DataLoader` fetches a whole batch through `__getitems__`.
+
+    Args:
+        dataset: Images to draw from, each once an epoch, in an order keyed by (seed, epoch).
+        seed: Seed of the run.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int):
+        self.dataset, self.seed, self.encoder = dataset, seed, make_encoder(dataset.encoder)
+
+    def index(self, position: int) -> int:
+        """Which image stands at a position."""
+        epoch, offset = divmod(position, len(self.dataset))
+        return int(_permutation(self.seed, epoch, len(self.dataset))[offset])
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        raw, labels = zip(*(self.dataset[self.index(p)] for p in positions), strict=True)
+        normals, noise, encoder_noise = zip(*(self._randomness(p) for p in positions), strict=True)
+        images = self.encoder.encode(torch.from_numpy(np.stack(raw)), noise=torch.from_numpy(np.stack(encoder_noise)))
+        return Batch(
+            images,
+            torch.tensor(labels),
+            torch.from_numpy(np.stack(normals)),
+            torch.from_numpy(np.stack(noise)),
+            torch.tensor([position + (self.seed << 40) for position in positions]),
+        )
+
+    def _randomness(self, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Unit normals of a position, from the counter-based stream keyed by (seed, position): sigma, noise, encoder."""
+        d = self.dataset
+        shape = (d.img_channels, d.img_resolution, d.img_resolution)
+        rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
+        normal, noise = rng.standard_normal((), np.float32), rng.standard_normal(shape, np.float32)
+        encoder_noise = rng.standard_normal(shape, np.float32) if self.encoder.stochastic else np.zeros(0, np.float32)
+        return np.asarray(normal), noise, encoder_noise

@@ -1,0 +1,1 @@
+"""Evaluation: features, Frechet distance, tables and the report."""

@@ -1,0 +1,110 @@
+"""Reference statistics, and the distance of images to them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from edm2lite.config import MetricsConfig, RefConfig, SamplerConfig, parse_seeds, plain
+from edm2lite.data.datasets import load_dataset
+from edm2lite.errors import UserError
+from edm2lite.evaluation.features import Classifier, load_detector
+from edm2lite.evaluation.frechet import frechet_distance
+from edm2lite.evaluation.statistics import FeatureStats, ReferenceStats
+from edm2lite.files import write_json
+from edm2lite.sampling.images import read_png
+from edm2lite.sampling.pair import Pair, load_pair
+from edm2lite.sampling.preflight import check_guidance
+
+CHUNK = 500  # images that pass the detector together
+
+
+def compute_reference(cfg: RefConfig) -> ReferenceStats:
+    """Statistics of all images of a dataset, written to `cfg.out`."""
+    dataset, detector = load_dataset(cfg.data), load_detector(cfg.data.name)
+    stats = FeatureStats(detector.dim)
+    for start in range(0, len(dataset), CHUNK):
+        images = np.stack([dataset[i][0] for i in range(start, min(start + CHUNK, len(dataset)))])
+        stats.update(detector(torch.from_numpy(images)))
+    ref = ReferenceStats(
+        mu=stats.mu.numpy(), sigma=stats.sigma.numpy(), num_images=stats.count,
+        detector=detector.name, detector_sha256=detector.weights_sha256, dataset=dataset.name,
+    )  # fmt: skip
+    ref.save(cfg.out)
+    print(f"{cfg.out}: {ref.num_images} images of {ref.dataset}, detector {ref.detector}")
+    return ref
+
+
+def load_reference(path: str) -> tuple[ReferenceStats, Classifier]:
+    """Reference statistics with the detector that made them.
+
+    Raises:
+        UserError: If the detector's weights here are not those that made the statistics.
+    """
+    ref = ReferenceStats.load(path)
+    detector = load_detector(ref.dataset)
+    if (detector.name, detector.weights_sha256) != (ref.detector, ref.detector_sha256):
+        raise UserError(
+            f"{path} was made with detector {ref.detector} ({ref.detector_sha256[:12]}), but here it is {detector.name} "
+            f"({detector.weights_sha256[:12]}); make the statistics anew: evaluate.py ref --out {path}"
+        )
+    return ref, detector
+
+
+def score_pair(
+    pair: Pair, seeds: list[int], ref: ReferenceStats, detector: Classifier, sampler: SamplerConfig, batch_size: int,
+    bar: tqdm | None = None,
+) -> float:  # fmt: skip
+    """Frechet distance of the images of `seeds`, sampled and measured without being written."""
+    stats, encoder = FeatureStats(detector.dim), pair.encoder
+    for batch in pair.sample(seeds, sampler, batch_size):
+        stats.update(detector(encoder.decode(batch.images).cpu()))
+        if bar is not None:
+            bar.update(len(batch.seeds))
+    return frechet_distance(stats.mu, stats.sigma, ref.mu, ref.sigma)
+
+
+def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
+    """Distance of a folder of images, or of a pair's images, to the reference; printed and written to `cfg.out`."""
+    ref, detector = load_reference(cfg.ref)
+    if cfg.images is not None:
+        result = _score_folder(Path(cfg.images), ref, detector)
+    else:
+        seeds, weight = parse_seeds(cfg.seeds), check_guidance(cfg.guide, cfg.guidance)
+        pair = load_pair(cfg.main, cfg.guide, weight, cfg.device)
+        with tqdm(total=len(seeds), unit="img", desc="metrics") as bar:
+            distance = score_pair(pair, seeds, ref, detector, cfg.sampler, cfg.batch_size, bar)
+        result = {"frechet_distance": distance, "num_images": len(seeds), "seeds": cfg.seeds}
+        result |= {"sampler": plain(asdict(cfg.sampler))} | pair.describe()
+    result |= {"detector": ref.detector, "detector_sha256": ref.detector_sha256, "reference_images": ref.num_images}
+    print(f"Frechet distance {result['frechet_distance']:.4f} ({result['num_images']} images, {ref.detector})")
+    if cfg.out:
+        write_json(cfg.out, result)
+    return result
+
+
+def _score_folder(folder: Path, ref: ReferenceStats, detector: Classifier) -> dict[str, Any]:
+    """Distance of all PNGs under a folder, the contact sheet aside."""
+    paths = sorted(folder.glob("*/*.png")) or sorted(p for p in folder.glob("*.png") if p.name != "contact_sheet.png")
+    if len(paths) < 2:
+        raise UserError(
+            f"{folder} holds {len(paths)} PNG images; at least 2 are needed (sample.py writes such a folder)"
+        )
+    stats = FeatureStats(detector.dim)
+    for images in _chunks(paths, detector.conv1.in_channels):
+        stats.update(detector(torch.from_numpy(images)))
+    distance = frechet_distance(stats.mu, stats.sigma, ref.mu, ref.sigma)
+    return {"frechet_distance": distance, "num_images": len(paths), "images": str(folder)}
+
+
+def _chunks(paths: list[Path], channels: int) -> Iterator[np.ndarray]:
+    """Images of the files, uint8 [<=CHUNK, C, H, W]."""
+    for start in range(0, len(paths), CHUNK):
+        images = [read_png(path, channels) for path in tqdm(paths[start : start + CHUNK], desc="read", leave=False)]
+        if len({image.shape for image in images}) > 1:
+            raise UserError(f"images near {paths[start]} differ in size; a folder must hold images of one size")
+        yield np.stack(images)

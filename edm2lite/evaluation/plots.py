@@ -1,0 +1,94 @@
+"""Curves of the report, as SVG."""
+
+import csv
+import io
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from edm2lite.evaluation.results import Result, Table
+
+
+def distance_over_weight(table: Table) -> str:
+    """SVG: distance over guidance weight, a line per guide at its best EMA lengths, error bars over blocks of seeds.
+
+    The band is the best result without guidance.
+    """
+    figure, axes = _figure()
+    unguided = table.best(False)
+    if unguided:
+        low, high = unguided.mean - unguided.spread, unguided.mean + unguided.spread
+        axes.axhspan(low, high, color="0.85", lw=0)
+        axes.axhline(unguided.mean, color="0.4", lw=1, label=f"best alone (EMA {unguided.main_ema:g})")
+    for line in _best_line_per_row(table):
+        x, y, error = zip(*((r.weight, r.mean, r.spread) for r in line), strict=True)
+        first = line[0]
+        label = f"{first.row} (EMA {first.main_ema:g}, {first.guide_ema:g})" if first.guided else first.row
+        axes.errorbar(x, y, error, marker="o", ms=4, lw=1.4, capsize=3, label=label)
+    axes.set(xlabel="guidance weight w", ylabel="Frechet distance", yscale="log")
+    axes.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def distance_over_ema(table: Table) -> str:
+    """SVG: distance of the main model alone over its EMA length."""
+    figure, axes = _figure()
+    alone = sorted((r for r in table.results if not r.guided), key=lambda r: r.main_ema)
+    axes.errorbar(
+        [r.main_ema for r in alone], [r.mean for r in alone], [r.spread for r in alone], marker="o", capsize=3
+    )
+    axes.set(xlabel="EMA length sigma_rel of the main model alone", ylabel="Frechet distance")
+    return _svg(figure)
+
+
+def loss_curves(runs: list[Path]) -> str:
+    """SVG: training loss over nimg of several runs."""
+    figure, axes = _figure()
+    for run in runs:
+        with open(run / "metrics.csv") as f:
+            rows = list(csv.DictReader(f))
+        axes.plot([int(r["nimg"]) / 1024 for r in rows], [float(r["loss"]) for r in rows], lw=1.2, label=run.name)
+    axes.set(xlabel="training images (Ki)", ylabel="loss")
+    axes.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def _best_line_per_row(table: Table) -> list[list[Result]]:
+    """For each guide, its results over w at the EMA lengths that hold its lowest distance, led by w = 1 if measured."""
+    lines = defaultdict(list)
+    for r in table.results:
+        if r.guided:
+            lines[r.row].append(r)
+    alone = {r.main_ema: r for r in table.results if not r.guided}
+    best = []
+    for results in lines.values():
+        top = min(results, key=lambda r: r.mean)
+        line = [r for r in results if (r.main_ema, r.guide_ema) == (top.main_ema, top.guide_ema)]
+        if top.main_ema in alone:
+            start = alone[top.main_ema]
+            line.insert(
+                0, Result(row=top.row, main_ema=top.main_ema, guide_ema=top.guide_ema, weight=1, values=start.values)
+            )
+        best.append(sorted(line, key=lambda r: r.weight))
+    return best
+
+
+def _figure() -> Any:
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.92")
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    from matplotlib import pyplot
+
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return text.getvalue()

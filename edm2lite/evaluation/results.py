@@ -1,0 +1,148 @@
+"""Scored settings, what they say, and the files that hold them. Imports no torch."""
+
+import csv
+import io
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edm2lite.errors import UserError
+from edm2lite.files import write_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Frechet distances of one setting, one per block of seeds."""
+
+    row: str
+    main_ema: float
+    guide_ema: float | None
+    weight: float
+    values: tuple[float, ...]
+
+    @property
+    def guided(self) -> bool:
+        return self.guide_ema is not None
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the blocks."""
+        return statistics.stdev(self.values)
+
+    @property
+    def setting(self) -> str:
+        guide = f", guide EMA {self.guide_ema:g}, w = {self.weight:g}" if self.guided else ""
+        return f"{self.row}, EMA {self.main_ema:g}{guide}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """All results of a table.
+
+    Attributes:
+        results: In the order of the configuration.
+        confirmed: Best unguided (False) and best guided (True) setting again, on fresh seeds.
+        config: The table's configuration, as plain data.
+        detector: Feature extractor.
+        reference_images: Images behind the reference statistics.
+    """
+
+    results: list[Result]
+    confirmed: dict[bool, Result]
+    config: dict[str, Any]
+    detector: str
+    reference_images: int
+
+    def best(self, guided: bool) -> Result | None:
+        """The lowest mean among the guided or the unguided results."""
+        return min((r for r in self.results if r.guided == guided), key=lambda r: r.mean, default=None)
+
+    def verdict(self) -> list[str]:
+        """Whether guidance beats the best unguided result, on the seeds of the search and on fresh ones."""
+        lines, unguided, guided = [], self.best(False), self.best(True)
+        if unguided and guided:
+            lines.append(f"best alone:  {unguided.setting}")
+            lines.append(f"best guided: {guided.setting}")
+            lines.append(compare("in the table", unguided, guided))
+        if self.confirmed:
+            lines.append(compare("fresh seeds", self.confirmed[False], self.confirmed[True]))
+        return lines
+
+
+def compare(where: str, unguided: Result, guided: Result) -> str:
+    """One line: both means, their difference, the larger of the two spreads, and what follows."""
+    gain, spread = unguided.mean - guided.mean, max(unguided.spread, guided.spread)
+    word = (
+        "guidance wins" if gain > spread else "guidance loses" if gain < -spread else "no difference beyond the spread"
+    )
+    return f"{where}: {unguided.mean:.3f} -> {guided.mean:.3f}, gain {gain:.3f}, spread {spread:.3f}: {word}"
+
+
+HEADER = ("guide", "EMA main", "EMA guide", "w", "mean", "sd", "blocks")
+
+
+def text_rows(table: Table) -> list[tuple[str, ...]]:
+    """The table's cells as text, one row a result; the best alone and the best guided carry a star."""
+    stars = (table.best(False), table.best(True))
+    return [
+        (
+            r.row, f"{r.main_ema:g}", "-" if r.guide_ema is None else f"{r.guide_ema:g}", f"{r.weight:g}",
+            f"{r.mean:.3f}" + "*" * (r in stars), f"{r.spread:.3f}", " ".join(f"{v:.3f}" for v in r.values),
+        )
+        for r in table.results
+    ]  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, columns aligned so that it reads well in a terminal too."""
+    rows = [HEADER, *text_rows(table)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    c = table.config
+    caption = (
+        f"{c['title']}: Frechet distance in {table.detector} to {table.reference_images} images; "
+        f"{c['num_images']} images a block, {c['blocks']} blocks of seeds; * best alone, best guided"
+    )
+    return "\n".join([caption, "", *lines, "", *(f"- {line}" for line in table.verdict())]) + "\n"
+
+
+def write_table(outdir: Path, table: Table) -> None:
+    """Write table.json, table.md and table.csv; print the table."""
+    write_json(
+        outdir / "table.json",
+        asdict(table)
+        | {"confirmed": {str(k): asdict(v) for k, v in table.confirmed.items()}, "verdict": table.verdict()},
+    )
+    text = io.StringIO()
+    csv.writer(text).writerows([HEADER, *text_rows(table)])
+    write_text(outdir / "table.csv", text.getvalue())
+    write_text(outdir / "table.md", markdown(table))
+    print("\n" + markdown(table))
+
+
+def read_table(outdir: str | Path) -> Table:
+    """Read what `write_table` wrote.
+
+    Raises:
+        UserError: If there is no finished table.
+    """
+    path = Path(outdir) / "table.json"
+    if not path.is_file():
+        raise UserError(f"{outdir} holds no finished table; compute it with: evaluate.py table -c TABLE.yaml")
+    data = json.loads(path.read_text())
+    confirmed = {key == "True": _result(value) for key, value in data["confirmed"].items()}
+    results = [_result(value) for value in data["results"]]
+    return Table(results, confirmed, data["config"], data["detector"], data["reference_images"])
+
+
+def _result(data: dict[str, Any]) -> Result:
+    return Result(**(data | {"values": tuple(data["values"])}))

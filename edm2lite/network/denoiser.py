@@ -1,0 +1,87 @@
+"""The preconditioned denoiser D(x; sigma) and its learned uncertainty (Karras et al. 2022 and 2024a)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from edm2lite.config import NetworkConfig
+from edm2lite.network.layers import MPConv, MPFourier
+from edm2lite.network.unet import UNet
+
+
+class Scalings(NamedTuple):
+    """c_skip, c_out, c_in [B,1,1,1] and c_noise [B] of EDM's preconditioning (2022, Table 1)."""
+
+    skip: Tensor
+    out: Tensor
+    in_: Tensor
+    noise: Tensor
+
+
+def scalings(sigma: Tensor, sigma_data: float) -> Scalings:
+    """Preconditioning coefficients for noise levels sigma [B], float32."""
+    s = sigma.reshape(-1, 1, 1, 1)
+    total = (s**2 + sigma_data**2).sqrt()
+    return Scalings(sigma_data**2 / total**2, s * sigma_data / total, 1 / total, sigma.log() / 4)
+
+
+class Denoiser(nn.Module):
+    """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise): float32 outside, `compute_dtype` inside the UNet.
+
+    Args:
+        img_resolution: Height and width of the (latent) images, in pixels.
+        img_channels: Their channels.
+        label_dim: Number of classes; 0: unconditional.
+        network: Everything else about the architecture.
+        compute_dtype: dtype of the UNet's activations. Weights are stored in float32 and cast at use.
+    """
+
+    def __init__(
+        self, img_resolution: int, img_channels: int, label_dim: int, network: NetworkConfig,
+        compute_dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
+        super().__init__()
+        self.img_resolution, self.img_channels, self.label_dim = img_resolution, img_channels, label_dim
+        self.network, self.compute_dtype = network, compute_dtype
+        self.sigma_data = network.sigma_data
+        self.unet = UNet(network, img_resolution, img_channels, label_dim)
+        self.logvar_fourier = MPFourier(network.logvar_channels)
+        self.logvar_linear = MPConv(network.logvar_channels, 1, ())
+        self.register_load_state_dict_pre_hook(_scalars_to_vectors)
+
+    def forward(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, dropout_keys: Tensor | None = None
+    ) -> Tensor:
+        """Denoise.
+
+        Args:
+            x: Noisy images in data units, [B, C, H, W], float32.
+            sigma: Noise level, scalar or [B], positive.
+            labels: Classes, int64 [B]; None: the null label.
+            dropout_keys: int64 [B]; given (in training), the configured dropout is applied, keyed by them.
+
+        Returns:
+            Denoised images, [B, C, H, W], float32.
+        """
+        x = x.to(torch.float32)
+        c = scalings(self._per_sample(sigma, x), self.sigma_data)
+        F_x = self.unet((c.in_ * x).to(self.compute_dtype), c.noise, labels if self.label_dim else None, dropout_keys)
+        return c.skip * x + c.out * F_x.to(torch.float32)
+
+    def logvar(self, sigma: Tensor | float) -> Tensor:
+        """Learned log-variance u(sigma) of the loss (2024a, Eq. 21): scalar or [B] -> [B,1,1,1], float32."""
+        freqs = self.logvar_fourier.freqs
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=freqs.device).reshape(-1)
+        return self.logvar_linear(self.logvar_fourier(sigma.log() / 4)).reshape(-1, 1, 1, 1)
+
+    @staticmethod
+    def _per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:
+        return torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1).expand(x.shape[0])
+
+
+def _scalars_to_vectors(module: nn.Module, state_dict: dict, prefix: str, *args: object) -> None:
+    """Published files hold the gains as 0-dim tensors; FSDP2 needs [1]."""
+    for name, value in state_dict.items():
+        if name.startswith(prefix) and value.ndim == 0:
+            state_dict[name] = value.reshape(1)

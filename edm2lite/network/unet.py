@@ -1,0 +1,166 @@
+"""The UNet of EDM2, config G (Karras et al. 2024a, arXiv 2312.02696, Figure 21 and Table 6)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edm2lite.config import NetworkConfig
+from edm2lite.network.dropout import keyed_dropout
+from edm2lite.network.layers import MPConv, MPEmbedding, MPFourier, mp_cat, mp_silu, mp_sum, normalize, resample
+
+
+class Block(nn.Module):
+    """Encoder or decoder block: resample, residual branch modulated by the embedding, optional self-attention.
+
+    Args:
+        cfg: Network configuration.
+        in_channels, out_channels, emb_channels: Widths of input, output and embedding.
+        flavor: "enc" (skip convolution and pixel norm before the residual branch) or "dec" (skip convolution on the sum).
+        resample_mode: "keep", "down" or "up".
+        attention: Whether the block attends; ignored where out_channels holds no complete head.
+        layer: Index of the block in the network: the identity of its dropout mask.
+    """
+
+    def __init__(
+        self, cfg: NetworkConfig, in_channels: int, out_channels: int, emb_channels: int,
+        *, flavor: str, resample_mode: str = "keep", attention: bool = False, layer: int = 0,
+    ):  # fmt: skip
+        super().__init__()
+        self.cfg, self.flavor, self.resample_mode, self.layer = cfg, flavor, resample_mode, layer
+        self.num_heads = out_channels // cfg.channels_per_head if attention else 0
+        self.emb_gain = nn.Parameter(torch.zeros(1))
+        self.conv_res0 = MPConv(out_channels if flavor == "enc" else in_channels, out_channels, (3, 3))
+        self.emb_linear = MPConv(emb_channels, out_channels, ())
+        self.conv_res1 = MPConv(out_channels, out_channels, (3, 3))
+        self.conv_skip = MPConv(in_channels, out_channels, (1, 1)) if in_channels != out_channels else None
+        self.attn_qkv = MPConv(out_channels, out_channels * 3, (1, 1)) if self.num_heads else None
+        self.attn_proj = MPConv(out_channels, out_channels, (1, 1)) if self.num_heads else None
+
+    def forward(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
+        x = resample(x, self.resample_mode, self.cfg.resample_filter)
+        if self.flavor == "enc":
+            x = normalize(self._skip(x), dim=1)
+        y = self._residual(x, emb, dropout_keys)
+        x = mp_sum(x if self.flavor == "enc" else self._skip(x), y, self.cfg.res_balance)
+        if self.num_heads:
+            x = mp_sum(x, self._attend(x), self.cfg.attn_balance)
+        return x if self.cfg.clip_act is None else x.clip(-self.cfg.clip_act, self.cfg.clip_act)
+
+    def _skip(self, x: Tensor) -> Tensor:
+        return x if self.conv_skip is None else self.conv_skip(x)
+
+    def _residual(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
+        y = self.conv_res0(mp_silu(x))
+        scale = self.emb_linear(emb, gain=self.emb_gain) + 1
+        y = mp_silu(y * scale[:, :, None, None])
+        if dropout_keys is not None and self.cfg.dropout > 0:
+            y = keyed_dropout(y, self.cfg.dropout, dropout_keys, self.layer)
+        return self.conv_res1(y)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        """Cosine attention: q, k and v pixel-normalised per head; qkv channels ordered [head, channel, (q,k,v)]."""
+        assert self.attn_qkv is not None and self.attn_proj is not None
+        B, _, H, W = x.shape
+        qkv = self.attn_qkv(x).reshape(B, self.num_heads, -1, 3, H * W)
+        q, k, v = normalize(qkv, dim=2).unbind(3)  # each [B, head, channel, pixel]
+        y = F.scaled_dot_product_attention(q.transpose(2, 3), k.transpose(2, 3), v.transpose(2, 3))
+        return self.attn_proj(y.transpose(2, 3).reshape(x.shape))
+
+
+class UNet(nn.Module):
+    """Raw network F: noisy images and embedding of (noise level, label) -> raw output of the same shape.
+
+    `encoder_plan` and `decoder_plan` name every block once; the constructor builds them, nothing else depends on sizes.
+    """
+
+    def __init__(self, cfg: NetworkConfig, img_resolution: int, img_channels: int, label_dim: int):
+        super().__init__()
+        self.cfg = cfg
+        widths = [cfg.model_channels * m for m in cfg.channel_mult]
+        noise_channels = cfg.model_channels * cfg.channel_mult_noise if cfg.channel_mult_noise else widths[0]
+        emb_channels = cfg.model_channels * cfg.channel_mult_emb if cfg.channel_mult_emb else max(widths)
+        self.out_gain = nn.Parameter(torch.zeros(1))
+        self.emb_fourier = MPFourier(noise_channels)
+        self.emb_noise = MPConv(noise_channels, emb_channels, ())
+        self.emb_label = MPEmbedding(label_dim, emb_channels) if label_dim else None
+        self.enc, skip_channels = self._build_encoder(widths, img_resolution, img_channels + 1, emb_channels)
+        self.dec = self._build_decoder(widths, img_resolution, emb_channels, skip_channels)
+        self.out_conv = MPConv(widths[0], img_channels, (3, 3))
+
+    def _build_encoder(
+        self, widths: list[int], img_resolution: int, in_channels: int, emb_channels: int
+    ) -> tuple[nn.ModuleDict, list[int]]:
+        """Blocks from the finest to the coarsest level, and the widths of what each leaves for the decoder."""
+        cfg, blocks, skips, cout = self.cfg, nn.ModuleDict(), [], in_channels
+        for level, width in enumerate(widths):
+            res = img_resolution >> level
+            if level == 0:
+                blocks[f"{res}x{res}_conv"] = MPConv(cout, width, (3, 3))
+                cout = width
+            else:
+                blocks[f"{res}x{res}_down"] = Block(
+                    cfg, cout, cout, emb_channels, flavor="enc", resample_mode="down", layer=len(blocks)
+                )
+            skips.append(cout)
+            for i in range(cfg.num_blocks):
+                blocks[f"{res}x{res}_block{i}"] = Block(
+                    cfg,
+                    cout,
+                    width,
+                    emb_channels,
+                    flavor="enc",
+                    attention=res in cfg.attn_resolutions,
+                    layer=len(blocks),
+                )
+                cout = width
+                skips.append(cout)
+        return blocks, skips
+
+    def _build_decoder(
+        self, widths: list[int], img_resolution: int, emb_channels: int, skips: list[int]
+    ) -> nn.ModuleDict:
+        """Blocks from the coarsest to the finest level; consumes the encoder's skips from the end."""
+        cfg, blocks, cout, layer = self.cfg, nn.ModuleDict(), widths[-1], len(self.enc)
+        skips = list(skips)
+        for level, width in reversed(list(enumerate(widths))):
+            res = img_resolution >> level
+            if level == len(widths) - 1:
+                for name, attention in (("in0", True), ("in1", False)):
+                    blocks[f"{res}x{res}_{name}"] = Block(
+                        cfg, cout, cout, emb_channels, flavor="dec", attention=attention, layer=layer + len(blocks)
+                    )
+            else:
+                blocks[f"{res}x{res}_up"] = Block(
+                    cfg, cout, cout, emb_channels, flavor="dec", resample_mode="up", layer=layer + len(blocks)
+                )
+            for i in range(cfg.num_blocks + 1):
+                blocks[f"{res}x{res}_block{i}"] = Block(
+                    cfg, cout + skips.pop(), width, emb_channels,
+                    flavor="dec", attention=res in cfg.attn_resolutions, layer=layer + len(blocks),
+                )  # fmt: skip
+                cout = width
+        return blocks
+
+    def embed(self, c_noise: Tensor, labels: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Embedding of noise level and label: [B] float32 and [B] int64 (None: the null label) -> [B, emb_channels]."""
+        emb = self.emb_noise(self.emb_fourier(c_noise).to(dtype))
+        if self.emb_label is not None:
+            label = torch.zeros_like(emb) if labels is None else self.emb_label(labels, dtype)
+            emb = mp_sum(emb, label, self.cfg.label_balance)
+        return mp_silu(emb)
+
+    def forward(
+        self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, dropout_keys: Tensor | None = None
+    ) -> Tensor:
+        """Map scaled noisy images x [B,C,H,W] (any float dtype, which the computation keeps) to the raw output."""
+        emb = self.embed(c_noise, labels, x.dtype)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # the constant channel stands in for biases
+        skips = []
+        for block in self.enc.values():
+            x = block(x, emb, dropout_keys) if isinstance(block, Block) else block(x)
+            skips.append(x)
+        for name, block in self.dec.items():
+            if "block" in name:
+                x = mp_cat(x, skips.pop(), self.cfg.concat_balance)
+            x = block(x, emb, dropout_keys)
+        return self.out_conv(x, gain=self.out_gain)

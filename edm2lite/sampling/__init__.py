@@ -1,0 +1,1 @@
+"""Sampling: noise levels, solvers, per-seed noise, and the writing of images."""

@@ -1,0 +1,58 @@
+"""Images from seeds, in batches of one size."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from edm2lite.config import SamplerConfig
+from edm2lite.errors import UserError
+from edm2lite.sampling.heun import sample_heun
+from edm2lite.sampling.seeded import SeededStreams
+
+
+class Samples(NamedTuple):
+    """Images of some seeds: encoded images float32 [B,C,H,W] and their classes, int64 [B] or None."""
+
+    seeds: list[int]
+    images: Tensor
+    labels: Tensor | None
+
+
+def generate(
+    denoise: Callable[..., Tensor], seeds: Sequence[int], *, shape: Sequence[int], label_dim: int,
+    sampler: SamplerConfig, batch_size: int, label: int | None = None, device: torch.device | str = "cpu",
+) -> Iterator[Samples]:  # fmt: skip
+    """Sample every seed once, in the order given, `batch_size` at a time.
+
+    A short last batch is padded to the full size (and the padding dropped), because an image is the same to the byte
+    only at one batch size.
+
+    Args:
+        denoise: Denoiser, guided or not.
+        seeds: Seeds.
+        shape: Of an encoded image, (C, H, W).
+        label_dim: Classes of the main model; 0: none.
+        sampler: Solver settings.
+        batch_size: Samples computed together.
+        label: One class for all; default: drawn from each seed.
+        device: Where to compute.
+
+    Raises:
+        UserError: If the label is not one of the classes.
+    """
+    if label is not None and not 0 <= label < label_dim:
+        raise UserError(
+            f"label is {label}; the main model has " + (f"classes 0-{label_dim - 1}" if label_dim else "none")
+        )
+    for start in range(0, len(seeds), batch_size):
+        batch = list(seeds[start : start + batch_size])
+        streams = SeededStreams(batch + [batch[-1]] * (batch_size - len(batch)), device)
+        noise = streams.randn(shape)
+        labels = streams.randint(label_dim) if label_dim else None
+        if labels is not None and label is not None:
+            labels = torch.full_like(labels, label)
+        images = sample_heun(denoise, noise, labels=labels, randn_like=streams.randn_like, **asdict(sampler))
+        yield Samples(batch, images[: len(batch)], None if labels is None else labels[: len(batch)])

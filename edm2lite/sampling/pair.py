@@ -1,0 +1,104 @@
+"""A main model and its guide, loaded and combined."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edm2lite.config import ModelRef, SamplerConfig
+from edm2lite.data.encoders import Encoder, make_encoder
+from edm2lite.errors import UserError
+from edm2lite.guidance.autoguidance import guided
+from edm2lite.sampling.generate import Samples, generate
+from edm2lite.snapshots.load import LoadedModel, load_model
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """A device by name; "auto" is the first GPU if there is one.
+
+    Raises:
+        UserError: If the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as e:
+        raise UserError(f"device {name!r} is not available here ({str(e).splitlines()[0]}); try cpu or auto") from e
+    return device
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What makes images: a main model, perhaps a guide, the weight.
+
+    Attributes:
+        main, guide: Models, on one device.
+        weight: Guidance weight; 1: the guide is not used.
+    """
+
+    main: LoadedModel
+    guide: LoadedModel | None
+    weight: float
+
+    @property
+    def denoise(self) -> Callable[..., Tensor]:
+        """The guided denoiser."""
+        return guided(self.main.denoiser, self.guide.denoiser if self.guide else None, self.weight)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Encoder of the main model's images."""
+        return make_encoder(self.main.info.encoder)
+
+    def sample(
+        self, seeds: Sequence[int], sampler: SamplerConfig, batch_size: int, label: int | None = None
+    ) -> Iterator[Samples]:
+        """Encoded images of the seeds, batch by batch; see `generate`."""
+        info, device = self.main.info, next(self.main.denoiser.parameters()).device
+        return generate(
+            self.denoise, seeds, shape=(info.img_channels, info.img_resolution, info.img_resolution),
+            label_dim=info.label_dim, sampler=sampler, batch_size=batch_size, label=label, device=device,
+        )  # fmt: skip
+
+    def describe(self) -> dict[str, Any]:
+        """Who makes these images, for manifests and ledgers."""
+        models = {"main": self.main, "guide": self.guide if self.weight != 1 else None}
+        return {name: model and describe_model(model) for name, model in models.items()} | {"weight": self.weight}
+
+
+def load_pair(main: ModelRef, guide: ModelRef, weight: float, device: str, precision: str = "fp32") -> Pair:
+    """Load the models of a pair; a guide with weight 1 is not loaded."""
+    target = pick_device(device)
+    return Pair(
+        load_ref(main, target, precision),
+        load_ref(guide, target, precision) if guide.path is not None and weight != 1 else None,
+        weight,
+    )
+
+
+def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32") -> LoadedModel:
+    """Load the model that a reference names, to compute in `precision`."""
+    assert ref.path is not None
+    model = load_model(ref.path, nimg=ref.nimg, ema=ref.ema, device=device)
+    model.denoiser.compute_dtype = DTYPES[precision]
+    return model
+
+
+def describe_model(model: LoadedModel) -> dict[str, Any]:
+    """Identity of a model: its file, the hash of its weights, training length, EMA length, licence."""
+    info = model.info
+    return {
+        "file": str(model.path),
+        "weights_sha256": model.fingerprint,
+        "nimg": None if info.nimg is None else int(info.nimg),
+        "ema": info.sigma_rel,
+        "dataset": info.dataset,
+        "licence": info.licence,
+        "parameters": sum(p.numel() for p in model.denoiser.parameters()),
+    }

@@ -1,0 +1,52 @@
+"""Randomness that belongs to the sample: one stream per seed, whatever the batch, the order or the rank."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MAX_SEED = 2**32
+
+
+class SeededStreams:
+    """One CPU generator per seed, each drawn from in the same order: starting noise, label, then fresh noise by step.
+
+    Args:
+        seeds: One seed per sample; taken modulo 2^32.
+        device: Where the drawn tensors go. They are drawn on the CPU, so they do not depend on it.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
+        self.generators = [torch.Generator("cpu").manual_seed(int(seed) % _MAX_SEED) for seed in seeds]
+        self.device = device
+
+    def randn(self, shape: Sequence[int]) -> Tensor:
+        """Unit normals, float32 [B, *shape]."""
+        return torch.stack([torch.randn(list(shape), generator=g) for g in self.generators]).to(self.device)
+
+    def randint(self, high: int) -> Tensor:
+        """Uniform integers below `high`, int64 [B]."""
+        return torch.stack([torch.randint(high, [], generator=g) for g in self.generators]).to(self.device)
+
+    def randn_like(self, x: Tensor) -> Tensor:
+        """Unit normals like x, [B, ...]."""
+        return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.generators]).to(x.device)
+
+
+def seeded_noise(
+    seeds: Sequence[int], shape: Sequence[int], num_classes: int = 0, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor | None]:
+    """Starting noise and labels of each seed: bitwise the same in any batch and order.
+
+    Args:
+        seeds: One per sample.
+        shape: Of a sample, (C, H, W).
+        num_classes: Labels are uniform below it; 0: no labels.
+        device: Where the tensors go.
+
+    Returns:
+        Unit normal noise, float32 [B, C, H, W], and labels, int64 [B], or None without classes.
+    """
+    streams = SeededStreams(seeds, device)
+    noise = streams.randn(shape)
+    return noise, streams.randint(num_classes) if num_classes else None

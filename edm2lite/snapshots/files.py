@@ -1,0 +1,135 @@
+"""Snapshot files: one safetensors file holds the averaged weights of a denoiser and everything needed to use them.
+
+Reading one never runs code: the weights are plain tensors, the metadata is text.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edm2lite.config import NetworkConfig, Nimg
+from edm2lite.errors import UserError
+from edm2lite.files import atomic_path
+from edm2lite.network.denoiser import Denoiser
+
+FORMAT = "edm2lite-snapshot"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotInfo:
+    """What a snapshot is of.
+
+    Attributes:
+        img_resolution, img_channels, label_dim: Shape of the (latent) images and number of classes.
+        network: Architecture.
+        encoder: Specification of the encoder, see `edm2lite.data.encoders.make_encoder`.
+        nimg: Training images seen; None: unknown.
+        sigma_rel: EMA length; None: unknown.
+        dataset: Name of the training data.
+        licence: Licence of the weights where they came from elsewhere.
+    """
+
+    img_resolution: int
+    img_channels: int
+    label_dim: int
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    encoder: dict[str, Any] = field(default_factory=lambda: {"name": "rgb", "scale": 127.5})
+    nimg: Nimg | None = None
+    sigma_rel: float | None = None
+    dataset: str = ""
+    licence: str = ""
+
+    def denoiser(self) -> Denoiser:
+        """A denoiser of this architecture with weights yet to be loaded."""
+        return Denoiser(self.img_resolution, self.img_channels, self.label_dim, self.network)
+
+    def at(self, nimg: int, sigma_rel: float) -> "SnapshotInfo":
+        """The same at another time and EMA length."""
+        return replace(self, nimg=Nimg(nimg), sigma_rel=sigma_rel)
+
+    def to_metadata(self) -> dict[str, str]:
+        """As safetensors metadata, one JSON value a key."""
+        values = asdict(self) | {"sigma_data": self.network.sigma_data, "nimg": self.nimg and int(self.nimg)}
+        return {"format": FORMAT, "format_version": str(FORMAT_VERSION)} | {k: json.dumps(v) for k, v in values.items()}
+
+    @staticmethod
+    def from_metadata(metadata: dict[str, str], path: str | os.PathLike) -> "SnapshotInfo":
+        """Inverse of `to_metadata`; `path` is named in errors."""
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is a safetensors file but no snapshot of edm2lite (no format {FORMAT!r} inside)")
+        if int(metadata.get("format_version", 0)) > FORMAT_VERSION:
+            raise UserError(f"{path} has snapshot format {metadata['format_version']}; update edm2lite to read it")
+        values = {f.name: json.loads(metadata[f.name]) for f in fields(SnapshotInfo) if f.name in metadata}
+        network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["network"].items()}
+        nimg = values["nimg"]
+        return replace(
+            SnapshotInfo(**values), network=NetworkConfig(**network), nimg=None if nimg is None else Nimg(nimg)
+        )
+
+
+def save_snapshot(path: str | os.PathLike, tensors: dict[str, Tensor], info: SnapshotInfo, **extra: str) -> None:
+    """Write a snapshot atomically.
+
+    Args:
+        path: File to write.
+        tensors: State dict of the denoiser (averaged parameters and the fixed buffers).
+        info: What it is of.
+        extra: Further metadata.
+    """
+    contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata=info.to_metadata() | extra)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Metadata of a safetensors file, read from its header alone."""
+    try:
+        with safe_open(path, framework="np") as f:
+            return f.metadata() or {}
+    except (SafetensorError, OSError) as e:
+        raise _unreadable(path, e) from e
+
+
+def read_info(path: str | os.PathLike) -> SnapshotInfo:
+    """What a snapshot is of, read from its header alone."""
+    return SnapshotInfo.from_metadata(read_metadata(path), path)
+
+
+def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Its tensors by name, on the CPU, memory-mapped."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as e:
+        raise _unreadable(path, e) from e
+
+
+def load_weights(denoiser: Denoiser, tensors: dict[str, Tensor], path: str | os.PathLike) -> Denoiser:
+    """Fill a denoiser with float32 copies of `tensors` and freeze it.
+
+    Raises:
+        UserError: If names or shapes do not fit the architecture that the file's metadata names.
+    """
+    try:
+        denoiser.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()})
+    except RuntimeError as e:
+        raise UserError(f"{path}: the weights do not fit the architecture named in it: {_first_line(e)}") from e
+    return denoiser.eval().requires_grad_(False)
+
+
+def _unreadable(path: str | os.PathLike, error: Exception) -> UserError:
+    if not Path(path).is_file():
+        return UserError(f"{path}: there is no such snapshot file; check the path")
+    return UserError(f"{path} is damaged or no safetensors file ({_first_line(error)}); copy or train it again")
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

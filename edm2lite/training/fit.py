@@ -1,0 +1,95 @@
+"""One training run from configuration to snapshots."""
+
+import logging
+import warnings
+from dataclasses import asdict
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from edm2lite.config import TrainConfig, plain
+from edm2lite.data.datasets import Dataset, load_dataset
+from edm2lite.data.positions import PositionDataset, PositionSampler
+from edm2lite.snapshots.files import SnapshotInfo
+from edm2lite.training.callbacks import CheckpointWriter, LogWriter, Progress, SnapshotWriter
+from edm2lite.training.loggers import make_loggers
+from edm2lite.training.module import EDM2Module
+from edm2lite.training.rundir import RunDir, preflight
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PositionData(L.LightningDataModule):
+    """Serves this rank's batches from the step at which training stands."""
+
+    def __init__(self, dataset: Dataset, cfg: TrainConfig):
+        super().__init__()
+        self.dataset, self.cfg = dataset, cfg
+
+    def train_dataloader(self) -> DataLoader:
+        trainer, cfg = self.trainer, self.cfg
+        assert trainer is not None
+        sampler = PositionSampler(trainer.global_step, cfg.training.batch_size, trainer.global_rank, trainer.world_size)
+        return DataLoader(
+            PositionDataset(self.dataset, cfg.training.seed), batch_sampler=sampler, collate_fn=_whole_batch,
+            num_workers=cfg.data.num_workers, pin_memory=torch.cuda.is_available(),
+            persistent_workers=cfg.data.num_workers > 0,
+        )  # fmt: skip
+
+
+def _whole_batch(batch: object) -> object:
+    """`PositionDataset` hands out complete batches."""
+    return batch
+
+
+def fit(cfg: TrainConfig) -> None:
+    """Train, or go on with the run in `cfg.run_dir`; writes snapshots, checkpoints and the log there.
+
+    Raises:
+        UserError: If the configuration cannot be run, or the directory holds a different run.
+        NonFiniteError: If loss or gradients stop being finite.
+    """
+    preflight(cfg)
+    dataset = load_dataset(cfg.data)
+    run = RunDir(cfg.run_dir)
+    run.begin(cfg)
+    latest = run.latest_checkpoint()
+    torch.manual_seed(cfg.training.seed)
+    info = SnapshotInfo(
+        img_resolution=dataset.img_resolution, img_channels=dataset.img_channels, label_dim=dataset.label_dim,
+        network=cfg.network, encoder=dataset.encoder, dataset=dataset.name,
+    )  # fmt: skip
+    denoiser = info.denoiser()
+    denoiser.compute_dtype = DTYPES[cfg.training.precision]
+    trainer = make_trainer(cfg, run, info, resume_nimg=latest[0] if latest else 0)
+    trainer.fit(
+        EDM2Module(denoiser, cfg.training), datamodule=PositionData(dataset, cfg), ckpt_path=latest and str(latest[1])
+    )
+
+
+def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, resume_nimg: int) -> L.Trainer:
+    """Lightning's Trainer with our callbacks; everything it would do by itself is off."""
+    _quiet()
+    t, total = cfg.training, cfg.training.total_nimg
+    callbacks: list[L.Callback] = [
+        SnapshotWriter(run, info, t.snapshot_nimg, total),
+        LogWriter(cfg.logging.every_nimg, total),
+        CheckpointWriter(run, t.checkpoint_nimg, total),
+    ]
+    if cfg.logging.progress_bar:
+        callbacks.append(Progress(total))
+    return L.Trainer(
+        accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes,
+        strategy=cfg.trainer.strategy, precision="32-true", max_steps=total // t.batch_size, max_epochs=-1,
+        callbacks=callbacks, logger=make_loggers(cfg.logging, run, resume_nimg, plain(asdict(cfg))),
+        enable_progress_bar=cfg.logging.progress_bar, enable_checkpointing=False, enable_model_summary=False,
+        use_distributed_sampler=False, barebones=False, log_every_n_steps=1,
+    )  # fmt: skip
+
+
+def _quiet() -> None:
+    """Silence hints that do not apply here; errors and our own messages stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*`max_epochs` was not set.*"):
+        warnings.filterwarnings("ignore", message=message)

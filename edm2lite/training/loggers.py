@@ -1,0 +1,81 @@
+"""Loggers: a CSV file that survives resuming, and the optional TensorBoard and W&B."""
+
+import csv
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from edm2lite.config import LoggingConfig
+from edm2lite.errors import UserError
+from edm2lite.files import write_text
+from edm2lite.training.rundir import RunDir
+
+
+class MetricsCSV(Logger):
+    """One line a log step: nimg, then the metrics. On resume, lines later than the checkpoint are taken back.
+
+    Lightning's CSVLogger deletes the file of a resumed run, hence this one.
+    """
+
+    def __init__(self, path: Path, resume_nimg: int):
+        super().__init__()
+        self.path = path
+        self._keep_until(resume_nimg)
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def _keep_until(self, nimg: int) -> None:
+        if self.path.exists():
+            header, *rows = self.path.read_text().splitlines(keepends=True)
+            write_text(self.path, header + "".join(row for row in rows if int(row.split(",")[0]) <= nimg))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The run directory holds the configuration already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        new = not self.path.exists()
+        with open(self.path, "a", newline="") as f:
+            writer = csv.writer(f)
+            if new:
+                writer.writerow(["nimg", *metrics])
+            writer.writerow([step, *(f"{v:.6g}" for v in metrics.values())])
+
+
+def make_loggers(cfg: LoggingConfig, run: RunDir, resume_nimg: int, hyperparameters: dict[str, Any]) -> list[Logger]:
+    """The CSV file always; TensorBoard and W&B (offline unless asked to go online) as configured.
+
+    Raises:
+        UserError: If a logger's package is not installed; says which extra brings it.
+    """
+    loggers: list[Logger] = [MetricsCSV(run.metrics, resume_nimg)]
+    try:
+        if cfg.tensorboard:
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
+        if cfg.wandb != "off":
+            from lightning.pytorch.loggers import WandbLogger
+
+            wandb = WandbLogger(
+                project=cfg.wandb_project, name=run.path.name, save_dir=str(run.path), offline=cfg.wandb == "offline"
+            )
+            wandb.log_hyperparams(hyperparameters)
+            loggers.append(wandb)
+    except ModuleNotFoundError as e:
+        extra = "wandb" if "wandb" in str(e) else "tensorboard"
+        raise UserError(
+            f"logging.{extra} needs a package that is not installed: pip install 'edm2lite[{extra}]'"
+        ) from e
+    return loggers

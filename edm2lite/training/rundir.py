@@ -1,0 +1,92 @@
+"""The run directory: what lies where, and whether this command may continue what is there. Imports no torch.
+
+config.yaml            the configuration, as it was when the run began
+metrics.csv            the log
+checkpoints/*.ckpt     the newest state to resume from
+snapshots/*            128Mi-ema0.05.safetensors ...: averaged weights over time
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edm2lite.config import Nimg, TrainConfig, plain
+from edm2lite.errors import UserError
+from edm2lite.files import write_text
+
+# What may differ between a run and its continuation, because the result does not depend on it.
+_FREE = {"run_dir", "trainer", "logging", "data.num_workers", "training.batch_per_device", "training.total_nimg"}
+_FREE |= {"training.checkpoint_nimg", "training.snapshot_nimg"}
+
+
+class RunDir:
+    """Paths of one training run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config, self.metrics = self.path / "config.yaml", self.path / "metrics.csv"
+        self.checkpoints, self.snapshots = self.path / "checkpoints", self.path / "snapshots"
+
+    def checkpoint(self, nimg: int) -> Path:
+        """Where the checkpoint at `nimg` lies."""
+        return self.checkpoints / f"{Nimg(nimg)}.ckpt"
+
+    def latest_checkpoint(self) -> tuple[Nimg, Path] | None:
+        """Newest complete checkpoint; None: there is none."""
+        found = [(Nimg(path.stem), path) for path in self.checkpoints.glob("[!.]*.ckpt")]
+        return max(found, default=None)
+
+    def begin(self, cfg: TrainConfig) -> None:
+        """Write the configuration of a new run; that of an old one stays."""
+        if not self.config.exists():
+            write_text(self.config, yaml.safe_dump(plain(asdict(cfg)), sort_keys=False))
+
+    def check(self, cfg: TrainConfig) -> None:
+        """Raise a UserError, naming the setting and both values, if the directory holds a run that `cfg` does not continue."""
+        if not self.config.exists():
+            return
+        old = _flatten(yaml.safe_load(self.config.read_text()))
+        for key, value in _flatten(plain(asdict(cfg))).items():
+            if key.split(".")[0] not in _FREE and key not in _FREE and old.get(key, value) != value:
+                raise UserError(
+                    f"{self.path} holds a run with {key} = {old[key]}, but this command sets {value}; "
+                    f"continue with the same value, or choose another --run_dir"
+                )
+
+
+def preflight(cfg: TrainConfig) -> None:
+    """Check what can be checked before the slow imports.
+
+    Raises:
+        UserError: If the dataset is unknown, the batch does not divide over the devices, or the run directory holds
+            a different run.
+    """
+    from edm2lite.data.datasets import check_dataset
+
+    check_dataset(cfg.data)
+    ranks = cfg.trainer.devices * cfg.trainer.num_nodes
+    if cfg.training.batch_size % ranks:
+        raise UserError(
+            f"training.batch_size {cfg.training.batch_size} does not divide over {ranks} devices; "
+            f"choose a multiple of {ranks}"
+        )
+    RunDir(cfg.run_dir).check(cfg)
+
+
+def finished(cfg: TrainConfig) -> bool:
+    """Whether the run has reached its total; if so, says so."""
+    run = RunDir(cfg.run_dir)
+    latest = run.latest_checkpoint()
+    if latest is None or latest[0] < cfg.training.total_nimg:
+        return False
+    print(f"{run.path}: finished at nimg {latest[0]}; nothing to do. To train longer, raise training.total_nimg")
+    return True
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
