@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import register_type
 
 from edm2lite import __version__
@@ -128,11 +128,25 @@ class _Parser(ArgumentParser):
         raise UserError(" ".join(str(message).split()) + (hint if wrong and close else "; see --help for the options"))
 
 
+class _Formatter(DefaultHelpFormatter):
+    """Keeps the line breaks of the examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
 def build_parser(name: str, command: Command) -> ArgumentParser:
     """Parser of one command: `-c FILE` and one option for every field of its configuration."""
     doc = (command.config.__doc__ or "").split("Attributes:")[0].strip()
-    parser = _Parser(prog=name, description=doc, epilog=command.examples, exit_on_error=False, allow_abbrev=False)
-    parser.usage = f"{name} [-c CONFIG] [--OPTION VALUE ...]"
+    parser = _Parser(
+        prog=name,
+        usage=f"{name} [-c CONFIG] [--OPTION VALUE ...]",
+        description=doc,
+        epilog=command.examples,
+        formatter_class=_Formatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
     parser.add_argument("-c", "--config", action="config", help="YAML file with any of the options below; may repeat.")
     parser.add_class_arguments(command.config, as_group=False)
     return parser

@@ -176,6 +176,7 @@ class TrainingConfig:
         check_choice("training.precision", self.precision, ("fp32", "bf16", "fp16"))
         check_choice("training.nonfinite_gradients", self.nonfinite_gradients, ("error", "zero"))
         check_range("training.batch_size", self.batch_size > 0, self.batch_size, "positive")
+        check_range("training.seed", 0 <= self.seed < 2**63, self.seed, "in [0, 2^63)")
         check_range("training.P_std", self.P_std > 0, self.P_std, "positive")
         for name in ("total_nimg", "snapshot_nimg", "checkpoint_nimg"):
             value = getattr(self, name)

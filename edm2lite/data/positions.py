@@ -15,6 +15,8 @@ from torch import Tensor
 from edm2lite.data.datasets import Dataset
 from edm2lite.data.encoders import make_encoder
 
+_GOLDEN_RATIO = 0x9E3779B97F4A7C15  # keeps the dropout keys of different seeds apart
+
 
 class Batch(NamedTuple):
     """Training images with everything random that belongs to them.
@@ -82,7 +84,7 @@ class PositionDataset(torch.utils.data.Dataset):
             torch.tensor(labels),
             torch.from_numpy(np.stack(normals)),
             torch.from_numpy(np.stack(noise)),
-            torch.tensor([position + (self.seed << 40) for position in positions]),
+            torch.tensor([(position + self.seed * _GOLDEN_RATIO) % 2**63 for position in positions]),
         )
 
     def _randomness(self, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

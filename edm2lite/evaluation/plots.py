@@ -26,6 +26,8 @@ def distance_over_weight(table: Table) -> str:
         label = f"{first.row} (EMA {first.main_ema:g}, {first.guide_ema:g})" if first.guided else first.row
         axes.errorbar(x, y, error, marker="o", ms=4, lw=1.4, capsize=3, label=label)
     axes.set(xlabel="guidance weight w", ylabel="Frechet distance", yscale="log")
+    for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis_formatter("{x:g}")
     axes.legend(fontsize=8, frameon=False)
     return _svg(figure)
 

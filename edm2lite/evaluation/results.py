@@ -76,12 +76,19 @@ class Table:
 
 
 def compare(where: str, unguided: Result, guided: Result) -> str:
-    """One line: both means, their difference, the larger of the two spreads, and what follows."""
+    """One line: both means, their difference, the larger of the two spreads, and what follows.
+
+    As both are scored on the same seeds, the spread of their differences block by block is given, too.
+    """
     gain, spread = unguided.mean - guided.mean, max(unguided.spread, guided.spread)
+    paired = statistics.stdev(a - b for a, b in zip(unguided.values, guided.values, strict=True))
     word = (
         "guidance wins" if gain > spread else "guidance loses" if gain < -spread else "no difference beyond the spread"
     )
-    return f"{where}: {unguided.mean:.3f} -> {guided.mean:.3f}, gain {gain:.3f}, spread {spread:.3f}: {word}"
+    return (
+        f"{where}: {unguided.mean:.3f} -> {guided.mean:.3f}, gain {gain:.3f} (sd of paired differences {paired:.3f}), "
+        f"spread {spread:.3f}: {word}"
+    )
 
 
 HEADER = ("guide", "EMA main", "EMA guide", "w", "mean", "sd", "blocks")

@@ -17,11 +17,12 @@ MP_SILU_GAIN = 0.596  # Eq. 81: rms of silu(x) for x ~ N(0, 1)
 def normalize(x: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
     """Divide by (eps + rms) over `dim`, by default all dimensions but the first (Eq. 66); any shape, same shape back.
 
-    The rms is taken in float32 whatever the dtype of x.
+    The rms is taken in float32 at least, whatever the dtype of x.
     """
     if dim is None:
         dim = tuple(range(1, x.ndim))
-    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=torch.float32)
+    precision = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=precision)
     norm = EPS + norm * math.sqrt(norm.numel() / x.numel())
     return x / norm.to(x.dtype)
 
@@ -116,8 +117,9 @@ class MPEmbedding(nn.Module):
 def normalize_weights_(net: nn.Module) -> None:
     """Forced weight normalisation (Eq. 66), in place: once at the start of training, then after every EMA update.
 
-    Never inside the forward: under torch.compile a write there gives wrong gradients, under FSDP2 it is lost.
+    Never inside the forward: under torch.compile a write there gives wrong gradients, under FSDP2 it is lost. In float64,
+    because a norm rounded to float32 moves a whole row by an ulp or not: runs that should be equal would drift apart.
     """
     for module in net.modules():
         if isinstance(module, MPConv | MPEmbedding):
-            module.weight.copy_(normalize(module.weight))
+            module.weight.copy_(normalize(module.weight.double()))

@@ -83,9 +83,10 @@ def load_pair(main: ModelRef, guide: ModelRef, weight: float, device: str, preci
 
 
 def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32") -> LoadedModel:
-    """Load the model that a reference names, to compute in `precision`."""
+    """Load the model that a reference names, to compute in `precision`; in channels_last, where convolutions are fastest."""
     assert ref.path is not None
     model = load_model(ref.path, nimg=ref.nimg, ema=ref.ema, device=device)
+    model.denoiser.to(memory_format=torch.channels_last)
     model.denoiser.compute_dtype = DTYPES[precision]
     return model
 

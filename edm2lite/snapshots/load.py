@@ -40,7 +40,7 @@ class LoadedModel:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.denoiser.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(tensor.detach().cpu().numpy().tobytes())
         return digest.hexdigest()
 
 

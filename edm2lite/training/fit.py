@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from edm2lite.config import TrainConfig, plain
@@ -53,7 +54,7 @@ def fit(cfg: TrainConfig) -> None:
     preflight(cfg)
     dataset = load_dataset(cfg.data)
     run = RunDir(cfg.run_dir)
-    run.begin(cfg)
+    rank_zero_only(run.begin)(cfg)
     latest = run.latest_checkpoint()
     torch.manual_seed(cfg.training.seed)
     info = SnapshotInfo(

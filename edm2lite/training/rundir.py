@@ -39,7 +39,9 @@ class RunDir:
         return max(found, default=None)
 
     def begin(self, cfg: TrainConfig) -> None:
-        """Write the configuration of a new run; that of an old one stays."""
+        """Write the configuration of a new run (that of an old one stays); clear what a killed process left half-written."""
+        for leftover in self.path.glob("**/.*.tmp"):
+            leftover.unlink(missing_ok=True)
         if not self.config.exists():
             write_text(self.config, yaml.safe_dump(plain(asdict(cfg)), sort_keys=False))
 

@@ -1,0 +1,48 @@
+"""Order and noise of training are functions of (seed, position)."""
+
+import itertools
+
+import numpy as np
+import torch
+
+from edm2lite.config import DataConfig
+from edm2lite.data.datasets import load_dataset
+from edm2lite.data.positions import PositionDataset, PositionSampler
+
+
+def dataset(seed=0):
+    return PositionDataset(load_dataset(DataConfig()), seed)
+
+
+def test_ranks_split_a_step_and_a_resume_goes_on():
+    whole = list(itertools.islice(PositionSampler(0, 12, 0, 1), 4))
+    assert list(itertools.chain(*whole)) == list(range(48))
+    ranks = [list(itertools.islice(PositionSampler(2, 12, rank, 3), 2)) for rank in range(3)]
+    assert [list(itertools.chain(*(r[step] for r in ranks))) for step in range(2)] == whole[2:]
+
+
+def test_every_image_once_an_epoch_in_another_order():
+    data = dataset()
+    n = len(data.dataset)
+    epochs = [[data.index(epoch * n + i) for i in range(n)] for epoch in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(n)) and epochs[0] != epochs[1]
+    other = dataset(seed=1)
+    assert [other.index(i) for i in range(n)] != epochs[0]
+
+
+def test_a_batch_depends_on_its_positions_alone():
+    whole = dataset().__getitems__(list(range(100, 116)))
+    parts = [dataset().__getitems__([p]) for p in range(100, 116)]
+    for field, values in zip(whole._fields, whole, strict=True):
+        assert torch.equal(values, torch.cat([getattr(part, field) for part in parts])), field
+    assert not torch.equal(whole.noise, dataset(seed=1).__getitems__(list(range(100, 116))).noise)
+
+
+def test_noise_is_unit_normal_and_independent():
+    batch = dataset().__getitems__(list(range(4000)))
+    assert abs(float(batch.noise.mean())) < 0.01 and abs(float(batch.noise.std()) - 1) < 0.01
+    assert abs(float(batch.normals.std()) - 1) < 0.05
+    first = batch.noise[:, 0, 0, 0].numpy()
+    assert abs(np.corrcoef(first, batch.normals.numpy())[0, 1]) < 0.06
+    assert abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.06
+    assert len(batch.keys.unique()) == 4000

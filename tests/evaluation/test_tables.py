@@ -1,0 +1,97 @@
+"""Tables: every setting once, ledger, verdict, files; and the report made of them."""
+
+import json
+import re
+
+import pytest
+
+from edm2lite.config import DataConfig, ModelRef, RefConfig, ReportConfig, SamplerConfig, TableConfig, TableRow
+from edm2lite.errors import UserError
+from edm2lite.evaluation import tables
+from edm2lite.evaluation.metrics import compute_reference
+from edm2lite.evaluation.report import write_report
+from edm2lite.evaluation.results import Result, Table, compare, read_table
+from edm2lite.evaluation.tables import compute_table
+
+
+@pytest.fixture(scope="module")
+def cfg(tiny_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table")
+    compute_reference(RefConfig(data=DataConfig(name="digits"), out=str(folder / "ref.npz")))
+    rows = (
+        TableRow(name="main alone", main_ema=(0.05, 0.08)),
+        TableRow(
+            name="earlier",
+            guide=ModelRef(path=str(tiny_run), nimg=160),
+            main_ema=(0.08,),
+            guide_ema=(0.1, 0.05),
+            weights=(1.5, 2.0),
+        ),
+    )
+    return TableConfig(
+        title="Tiny", outdir=str(folder / "out"), ref=str(folder / "ref.npz"), main=ModelRef(path=str(tiny_run)), rows=rows,
+        sampler=SamplerConfig(num_steps=3), num_images=12, blocks=3, batch_size=6, device="cpu",
+    )  # fmt: skip
+
+
+def test_a_table_from_models_to_report(cfg, tmp_path, capsys, monkeypatch):
+    table = compute_table(cfg)
+    assert [(r.row, r.main_ema, r.guide_ema, r.weight) for r in table.results] == [
+        ("main alone", 0.05, None, 1.0), ("main alone", 0.08, None, 1.0),
+        ("earlier", 0.08, 0.1, 1.5), ("earlier", 0.08, 0.1, 2.0), ("earlier", 0.08, 0.05, 1.5), ("earlier", 0.08, 0.05, 2.0),
+    ]  # fmt: skip
+    assert all(len(set(r.values)) == 3 for r in table.results), "blocks have seeds of their own"
+    for guided in (False, True):
+        again = table.confirmed[guided]
+        assert again.setting == table.best(guided).setting and not set(again.values) & set(table.best(guided).values)
+    printed = capsys.readouterr().out
+    assert "fresh seeds" in printed and printed.count("| earlier") == 4
+    assert read_table(cfg.outdir) == table
+
+    monkeypatch.setattr(tables, "score_pair", lambda *a: pytest.fail("everything is in the ledger"))
+    assert compute_table(cfg).results == table.results
+
+    out = tmp_path / "report.html"
+    write_report(ReportConfig(tables=(cfg.outdir,), out=str(out), title="A < B", seeds="0-3"))
+    page = out.read_text()
+    assert "A &lt; B" in page and page.count("<tr") == 7
+    assert page.count("<img") == 4, "distance over w, images, distance over EMA, loss"
+    sources = re.findall(r'(?:src|href)="([^"]{5})', page)
+    assert set(sources) == {"data:"}, "self-contained"
+
+
+def test_a_changed_setting_is_computed_anew(cfg):
+    compute_table(cfg)
+    ledger = json.loads((tables.Path(cfg.outdir) / "results.json").read_text())
+    keys = [json.loads(key) for key in ledger]
+    assert len({json.dumps(k) for k in keys}) == len(keys) == 6 * 3 + 2 * 3
+    assert {"main", "guide", "weight", "seeds", "batch_size", "sampler", "detector", "reference"} == set(keys[0])
+
+
+def result(mean, sd=0.1, guide=None, weight=1.0):
+    return Result(row="r", main_ema=0.05, guide_ema=guide, weight=weight, values=(mean - sd, mean, mean + sd))
+
+
+@pytest.mark.parametrize(
+    ("guided", "word"), [(1.5, "guidance wins"), (1.95, "no difference beyond the spread"), (2.5, "guidance loses")]
+)
+def test_verdict(guided, word):
+    assert compare("here", result(2.0), result(guided, guide=0.1, weight=2.0)).endswith(word)
+
+
+def test_best_and_mean_and_spread():
+    table = Table([result(3.0), result(2.0), result(1.0, guide=0.1, weight=2.0)], {}, {}, "d", 10)
+    assert table.best(False).mean == pytest.approx(2) and table.best(True).mean == pytest.approx(1)
+    assert table.best(False).spread == pytest.approx(0.1)
+    assert Table([], {}, {}, "d", 1).best(True) is None
+
+
+def test_rows_that_make_no_sense_are_refused(tmp_path):
+    with pytest.raises(UserError, match="1 without a guide"):
+        TableRow(name="x", weights=(2.0,))
+    with pytest.raises(UserError, match="other than 1 with one"):
+        TableRow(name="x", guide=ModelRef(path="g"), weights=(1.0, 2.0))
+    with pytest.raises(UserError, match="no finished table"):
+        read_table(tmp_path)
+    with pytest.raises(UserError, match="no tables were named"):
+        write_report(ReportConfig())

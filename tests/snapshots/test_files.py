@@ -1,0 +1,80 @@
+"""Snapshot files: round trip, atomic writes, errors for damaged or foreign files."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from edm2lite.config import NetworkConfig, Nimg
+from edm2lite.errors import UserError
+from edm2lite.snapshots.files import SnapshotInfo, load_weights, read_info, read_metadata, read_tensors, save_snapshot
+
+INFO = SnapshotInfo(
+    img_resolution=8, img_channels=1, label_dim=3, nimg=Nimg("128Mi"), sigma_rel=0.05, dataset="digits",
+    network=NetworkConfig(model_channels=8, channel_mult=(1, 2), num_blocks=1, attn_resolutions=(), clip_act=None),
+    encoder={"name": "rgb", "scale": 192.0},
+)  # fmt: skip
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    torch.manual_seed(0)
+    net = INFO.denoiser()
+    path = tmp_path / "a" / "x.safetensors"
+    save_snapshot(path, net.state_dict(), INFO, sources="[1]")
+    return net, path
+
+
+def test_round_trip_is_exact(snapshot):
+    net, path = snapshot
+    assert read_info(path) == INFO
+    assert read_metadata(path)["sources"] == "[1]" and read_metadata(path)["sigma_data"] == "0.5"
+    loaded = load_weights(INFO.denoiser(), read_tensors(path), path)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert os.stat(path).st_mode & 0o044 == 0o044 & ~_umask(), "others may read it as the umask says"
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_an_interrupted_write_leaves_the_old_file(snapshot, monkeypatch):
+    net, path = snapshot
+    before = path.read_bytes()
+    monkeypatch.setattr(
+        "edm2lite.snapshots.files.save_file", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full"))
+    )
+    with pytest.raises(OSError, match="disk full"):
+        save_snapshot(path, net.state_dict(), INFO)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("cut", [0, 7, 100, 5000])
+def test_truncated_files_are_named(snapshot, cut):
+    _, path = snapshot
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match=r"x\.safetensors is damaged"):
+        read_info(path)
+
+
+def test_missing_foreign_and_newer_files(tmp_path, snapshot):
+    with pytest.raises(UserError, match="no such snapshot"):
+        read_info(tmp_path / "absent.safetensors")
+    save_file({"w": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(UserError, match="no snapshot of edm2lite"):
+        read_info(tmp_path / "foreign.safetensors")
+    save_file({"w": torch.zeros(2)}, tmp_path / "new.safetensors", INFO.to_metadata() | {"format_version": "99"})
+    with pytest.raises(UserError, match="format 99; update"):
+        read_info(tmp_path / "new.safetensors")
+
+
+def test_weights_that_do_not_fit_are_refused(snapshot):
+    _, path = snapshot
+    with pytest.raises(UserError, match="do not fit the architecture"):
+        load_weights(INFO.denoiser(), {"unet.out_gain": torch.zeros(1)}, path)

@@ -1,0 +1,105 @@
+"""The command line: help at once, one error line, exit 2, nothing written."""
+
+import pickle
+import time
+
+import pytest
+
+from tests.conftest import GOLDEN, run_script
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train.py",),
+        ("sample.py",),
+        ("evaluate.py",),
+        *(("evaluate.py", c) for c in ("ref", "metrics", "table", "report")),
+    ],
+)
+def test_help_comes_without_torch(command, monkeypatch, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('help must not need torch')")
+    done = run_script(*command, "--help", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+def test_help_explains_options_and_ends_in_examples():
+    text = run_script("train.py", "--help").stdout
+    assert "Standard deviation of ln(sigma)" in text
+    assert text.splitlines()[-3:][0] == "examples:" and "# to resume: the same command" in text
+
+
+class Hostile:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        import os
+
+        return (os.system, (f"touch {self.target}",))
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "hostile.pkl").write_bytes(pickle.dumps({"ema": Hostile(tmp_path / "canary")}))
+    (tmp_path / "truncated.pkl").write_bytes((GOLDEN / "snapshot-guide.pkl").read_bytes()[:100_000])
+    (tmp_path / "bad.yaml").write_text("training: {batchsize: 3}\n")
+    (tmp_path / "broken.yaml").write_text("training: {batch_size: [\n")
+    return tmp_path
+
+
+GUIDE = str(GOLDEN / "snapshot-guide.pkl")
+BAD = {
+    "hostile pickle": (["sample.py", "--main.path={files}/hostile.pkl"], "refused: it asks for posix.system"),
+    "truncated pickle": (["sample.py", "--main.path={files}/truncated.pkl"], "not a complete snapshot"),
+    "unknown key": (["train.py", "-c", "{files}/bad.yaml"], "does not accept option 'batchsize'; did you mean"),
+    "broken YAML": (["train.py", "-c", "{files}/broken.yaml"], "config"),
+    "unknown option": (["train.py", "--network.dropuot=0.1"], "did you mean network.dropout?"),
+    "misspelt dataset": (["train.py", "--data.name=digist", "--run_dir={files}/new"], "choose one of: digits, patches"),
+    "misspelt choice": (["train.py", "--training.precision=fp8"], "choose one of: fp32, bf16, fp16"),
+    "misspelt command": (["evaluate.py", "tabel"], "choose one of: ref, metrics, table, report"),
+    "weight without guide": (["sample.py", f"--main.path={GUIDE}", "--guidance.weight=2"], "there is no guide"),
+    "guide without weight": (["sample.py", f"--main.path={GUIDE}", f"--guide.path={GUIDE}"], "no weight"),
+    "missing run": (["sample.py", "--main.path=runs/nowhere"], "does not exist"),
+    "no model": (["sample.py"], "no main model was named"),
+    "nimg not saved": (["sample.py", "--main.path={run}", "--main.nimg=100"], "it has 80, 160, 240, 320"),
+    "0 seeds": (["sample.py", f"--main.path={GUIDE}", "--seeds="], "name no seed"),
+    "1 step": (["sample.py", f"--main.path={GUIDE}", "--sampler.num_steps=1"], "at least 2"),
+    "table without reference": (
+        ["evaluate.py", "table", "-c", "configs/tables/digits.yaml", "--ref=none.npz"],
+        "evaluate.py ref",
+    ),
+    "metrics of nothing": (["evaluate.py", "metrics"], "name exactly one"),
+    "wrong type": (["train.py", "--training.batch_size=many"], "training.batch_size"),
+    "batch that does not divide": (
+        ["train.py", "-c", "configs/debug/cpu.yaml", "--trainer.devices=3"],
+        "does not divide",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_error_line_and_exit_2(case, files, tiny_run):
+    command, message = BAD[case]
+    out = ["--outdir", str(files / "out")] if command[0] == "sample.py" else []
+    done = run_script(*(part.format(files=files, run=tiny_run) for part in command), *out)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ") and message in lines[0]
+    assert not (files / "out").exists() and not (files / "new").exists() and not (files / "canary").exists()
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    from edm2lite import cli
+
+    command = cli.Command(cli.RefConfig, lambda cfg: 1 / 0, "")
+    with pytest.raises(ZeroDivisionError):
+        cli.main({"ref": command}, "evaluate.py", [])
+
+
+def test_refusals_do_not_wait_for_torch():
+    """Not a timed test of speed: an upper bound that importing torch alone would break on a busy machine."""
+    started = time.perf_counter()
+    run_script("sample.py", "--main.path=nowhere")
+    assert time.perf_counter() - started < 30

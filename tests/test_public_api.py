@@ -1,0 +1,42 @@
+"""The public names, and that they cost nothing until used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import edm2lite
+
+NAMES = [
+    "load_denoiser",
+    "karras_sigmas",
+    "sample_heun",
+    "guided",
+    "seeded_noise",
+    "sigma_rel_to_gamma",
+    "power_function_beta",
+    "posthoc_coefficients",
+    "learning_rate",
+    "frechet_distance",
+    "center_crop",
+    "RGBEncoder",
+    "VAEEncoder",
+    "UserError",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_importable_and_documented(name):
+    thing = getattr(edm2lite, name)
+    assert name in dir(edm2lite) and name in edm2lite.__all__
+    assert thing.__doc__ and len(thing.__doc__) > 40
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(AttributeError, match="load_denoiser"):
+        _ = edm2lite.load_denoisers
+
+
+def test_importing_the_package_and_the_command_line_needs_no_torch():
+    code = "import sys, edm2lite, edm2lite.cli, edm2lite.sampling.preflight; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,35 @@
+"""The CSV log survives resuming; optional loggers."""
+
+import sys
+
+import pytest
+
+from edm2lite.config import LoggingConfig
+from edm2lite.errors import UserError
+from edm2lite.training.loggers import MetricsCSV, make_loggers
+from edm2lite.training.rundir import RunDir
+
+
+def test_lines_after_the_checkpoint_are_taken_back(tmp_path):
+    path = tmp_path / "metrics.csv"
+    log = MetricsCSV(path, 0)
+    for nimg in (16, 32, 48):
+        log.log_metrics({"loss": nimg / 2, "lr": 0.01}, step=nimg)
+    log = MetricsCSV(path, 32)
+    log.log_metrics({"loss": 7.0, "lr": 0.02}, step=48)
+    assert path.read_text().splitlines() == ["nimg,loss,lr", "16,8,0.01", "32,16,0.01", "48,7,0.02"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_is_optional(tmp_path, monkeypatch):
+    assert len(make_loggers(LoggingConfig(), RunDir(tmp_path), 0, {})) == 1
+    _, board = make_loggers(LoggingConfig(tensorboard=True), RunDir(tmp_path), 0, {})
+    board.log_metrics({"loss": 1.0}, step=1)
+    board.finalize("success")
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_missing_logger_package_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"edm2lite\[wandb\]"):
+        make_loggers(LoggingConfig(wandb="offline"), RunDir(tmp_path), 0, {})

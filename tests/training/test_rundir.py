@@ -1,0 +1,47 @@
+"""The run directory's rules."""
+
+from dataclasses import replace
+
+import pytest
+
+from edm2lite.config import Nimg, TrainConfig, TrainerConfig, TrainingConfig
+from edm2lite.errors import UserError
+from edm2lite.training.rundir import RunDir, finished, preflight
+
+
+def config(tmp_path, **training) -> TrainConfig:
+    return TrainConfig(run_dir=str(tmp_path / "run"), training=TrainingConfig(**training))
+
+
+def test_what_does_not_change_the_result_may_differ(tmp_path):
+    cfg = config(tmp_path)
+    RunDir(cfg.run_dir).begin(cfg)
+    RunDir(cfg.run_dir).check(config(tmp_path, batch_per_device=32, total_nimg=Nimg("4Gi")))
+    RunDir(cfg.run_dir).check(replace(cfg, trainer=TrainerConfig(devices=4)))
+    with pytest.raises(UserError, match=r"training.seed = 0, but this command sets 1"):
+        RunDir(cfg.run_dir).check(config(tmp_path, seed=1))
+
+
+def test_the_newest_whole_checkpoint_counts(tmp_path):
+    run = RunDir(tmp_path)
+    assert run.latest_checkpoint() is None
+    run.checkpoints.mkdir()
+    for name in ("512Mi.ckpt", "1Gi.ckpt", "900Mi.ckpt", ".2Gi.ckpt.77.tmp"):
+        (run.checkpoints / name).touch()
+    assert run.latest_checkpoint() == (Nimg("1Gi"), run.checkpoints / "1Gi.ckpt")
+
+
+def test_finished(tmp_path, capsys):
+    cfg = config(tmp_path, total_nimg=Nimg("1Gi"))
+    assert not finished(cfg)
+    run = RunDir(cfg.run_dir)
+    run.checkpoints.mkdir(parents=True)
+    run.checkpoint(Nimg("512Mi")).touch()
+    assert not finished(cfg)
+    run.checkpoint(Nimg("1Gi")).touch()
+    assert finished(cfg) and "finished at nimg 1Gi" in capsys.readouterr().out
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path):
+    with pytest.raises(UserError, match="does not divide over 3 devices"):
+        preflight(replace(config(tmp_path), trainer=TrainerConfig(devices=3)))
