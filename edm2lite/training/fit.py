@@ -61,7 +61,7 @@ def fit(cfg: TrainConfig) -> None:
         img_resolution=dataset.img_resolution, img_channels=dataset.img_channels, label_dim=dataset.label_dim,
         network=cfg.network, encoder=dataset.encoder, dataset=dataset.name,
     )  # fmt: skip
-    denoiser = info.denoiser()
+    denoiser = info.denoiser().to(memory_format=torch.channels_last)  # where convolutions are fastest
     denoiser.compute_dtype = DTYPES[cfg.training.precision]
     trainer = make_trainer(cfg, run, info, resume_nimg=latest[0] if latest else 0)
     trainer.fit(

@@ -114,7 +114,9 @@ class EDM2Module(L.LightningModule):
 
     def _stop_if_nonfinite(self, what: str, value: Tensor) -> None:
         """Raise on all ranks, before the update, if `value` is not finite on any of them."""
-        bad = torch.as_tensor(self.all_gather((~value.isfinite()).to(torch.int64))).reshape(-1)
+        bad = torch.zeros(self.trainer.world_size, device=self.device)
+        bad[self.global_rank] = (~value.isfinite()).to(bad)
+        bad = self.trainer.strategy.reduce(bad, reduce_op="sum")
         if not bad.any():
             return
         ranks = ", ".join(str(rank) for rank in bad.nonzero().flatten().tolist())

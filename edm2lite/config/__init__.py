@@ -1,0 +1,40 @@
+"""Everything that can be set, as frozen dataclasses. Imports no torch, so that `--help` answers at once.
+
+One YAML file fills one of the three top-level classes: `TrainConfig`, `SampleConfig`, `TableConfig`. A value that is
+derived from others is computed where it is used, never stored here.
+"""
+
+from edm2lite.config.evaluation import MetricsConfig, RefConfig, ReportConfig, TableConfig, TableRow
+from edm2lite.config.sampling import GuidanceConfig, ModelRef, SampleConfig, SamplerConfig
+from edm2lite.config.training import (
+    DataConfig,
+    LoggingConfig,
+    NetworkConfig,
+    TrainConfig,
+    TrainerConfig,
+    TrainingConfig,
+)
+from edm2lite.config.units import Nimg, check_choice, check_range, parse_seeds, plain
+
+__all__ = [
+    "DataConfig",
+    "GuidanceConfig",
+    "LoggingConfig",
+    "MetricsConfig",
+    "ModelRef",
+    "NetworkConfig",
+    "Nimg",
+    "RefConfig",
+    "ReportConfig",
+    "SampleConfig",
+    "SamplerConfig",
+    "TableConfig",
+    "TableRow",
+    "TrainConfig",
+    "TrainerConfig",
+    "TrainingConfig",
+    "check_choice",
+    "check_range",
+    "parse_seeds",
+    "plain",
+]

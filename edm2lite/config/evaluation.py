@@ -1,0 +1,122 @@
+"""Settings of measuring: references, metrics, tables, the report."""
+
+from dataclasses import dataclass, field
+
+from edm2lite.config.sampling import GuidanceConfig, ModelRef, SamplerConfig
+from edm2lite.config.training import DataConfig
+from edm2lite.config.units import check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefConfig:
+    """Reference statistics of a dataset.
+
+    Attributes:
+        data: Dataset; all its images are used, once.
+        out: File to write (.npz).
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    out: str = "ref.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsConfig:
+    """Frechet distance of images in a folder, or of images sampled on the fly, to reference statistics.
+
+    Attributes:
+        ref: Reference statistics (.npz).
+        images: Folder of PNGs, as sample.py writes it; excludes main.
+        seeds: Seeds to sample, if a main model is given.
+        batch_size: Images computed together.
+        device: cpu, cuda, cuda:1 or auto.
+        out: JSON file for the result; default: only print it.
+    """
+
+    ref: str = "ref.npz"
+    images: str | None = None
+    main: ModelRef = field(default_factory=ModelRef)
+    guide: ModelRef = field(default_factory=ModelRef)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    seeds: str = "0-49999"
+    batch_size: int = 64
+    device: str = "auto"
+    out: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """A pair and the row of settings to try: all combinations of the three lists.
+
+    Attributes:
+        name: How the table calls it.
+        guide: The guide's run directory and nimg, or its file; without a path the row is the main model alone.
+        main_ema: EMA lengths of the main model.
+        guide_ema: EMA lengths of the guide.
+        weights: Guidance weights.
+    """
+
+    name: str
+    guide: ModelRef = field(default_factory=ModelRef)
+    main_ema: tuple[float, ...] = (0.05,)
+    guide_ema: tuple[float, ...] = (0.05,)
+    weights: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        alone = self.guide.path is None
+        ok = self.weights == (1.0,) if alone else 1.0 not in self.weights
+        check_range(f"weights of row {self.name!r}", ok, list(self.weights), "1 without a guide, other than 1 with one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """Table of the Frechet distance over pairs, EMA lengths and guidance weights.
+
+    Attributes:
+        title: Heading.
+        outdir: Where results.json, table.md and table.csv go; finished cells are kept and not computed again.
+        ref: Reference statistics (.npz).
+        main: The main model's run directory and nimg.
+        rows: What to try.
+        num_images: Images a cell and block.
+        blocks: Disjoint blocks of seeds; the table gives mean and standard deviation over them.
+        first_seed: First seed of the first block.
+        confirm: Score the best row alone and the best guided one again, on blocks of fresh seeds.
+        batch_size: Images computed together.
+        device: cpu, cuda, cuda:1 or auto.
+    """
+
+    title: str = "Frechet distance"
+    outdir: str = "runs/table"
+    ref: str = "ref.npz"
+    main: ModelRef = field(default_factory=ModelRef)
+    rows: tuple[TableRow, ...] = ()
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    num_images: int = 1000
+    blocks: int = 3
+    first_seed: int = 0
+    confirm: bool = True
+    batch_size: int = 250
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_range("blocks", self.blocks >= 2, self.blocks, "at least 2: the spread is over blocks")
+        check_range("num_images", self.num_images >= 2, self.num_images, "at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """One self-contained HTML file from finished tables.
+
+    Attributes:
+        tables: Output directories of tables.
+        out: File to write (.html).
+        title: Heading.
+        seeds: Seeds of the pictures that show the same images at rising weight.
+    """
+
+    tables: tuple[str, ...] = ()
+    out: str = "report.html"
+    title: str = "edm2lite report"
+    seeds: str = "0-15"

@@ -1,0 +1,82 @@
+"""Settings of sampling: which models, how combined, which solver."""
+
+from dataclasses import dataclass, field
+
+from edm2lite.config.units import Nimg, check_choice, check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRef:
+    """A model: a run directory + nimg + EMA length, or a file.
+
+    Attributes:
+        path: Run directory, snapshot file (.safetensors) or NVIDIA snapshot (.pkl).
+        nimg: Which snapshot of a run directory, for example 128Mi; default: the last.
+        ema: EMA length sigma_rel, by post-hoc reconstruction; default for a run directory: the shortest stored.
+    """
+
+    path: str | None = None
+    nimg: Nimg | None = None
+    ema: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}" + f"@{self.nimg}" * (self.nimg is not None) + f" ema {self.ema}" * (self.ema is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceConfig:
+    """How main and guide are combined.
+
+    Attributes:
+        weight: w in D_guide + w (D_main - D_guide); 1 (the default without a guide): the main model alone.
+    """
+
+    weight: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """EDM's Heun sampler (Karras et al. 2022, Algorithms 1 and 2)."""
+
+    num_steps: int = 32
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+    S_churn: float = 0.0
+    S_min: float = 0.0
+    S_max: float = float("inf")
+    S_noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("sampler.num_steps", self.num_steps >= 2, self.num_steps, "at least 2")
+        ok = 0 < self.sigma_min < self.sigma_max
+        check_range("sampler.sigma_min", ok, self.sigma_min, f"positive and below sigma_max ({self.sigma_max})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """Images from a main model and, optionally, a guide. Interrupted, the same command goes on.
+
+    Attributes:
+        seeds: Seeds, for example 0-49999 or 3,5,10-19; an image depends on its seed alone.
+        outdir: Where the images go: 000000/000123.png, contact_sheet.png, manifest.json.
+        batch_size: Images computed together.
+        label: One class for all images; default: drawn from the seed.
+        device: cpu, cuda, cuda:1 or auto.
+        precision: Of the UNet's activations: fp32, bf16, fp16.
+    """
+
+    seeds: str = "0-63"
+    outdir: str = "out"
+    main: ModelRef = field(default_factory=ModelRef)
+    guide: ModelRef = field(default_factory=ModelRef)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    batch_size: int = 64
+    label: int | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
+        check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))

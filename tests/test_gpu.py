@@ -1,0 +1,72 @@
+"""What a CUDA device must give: run with pytest -m gpu."""
+
+import pytest
+import torch
+
+from edm2lite import guided, load_denoiser, sample_heun, seeded_noise
+from edm2lite.config import ModelRef, SamplerConfig
+from edm2lite.sampling.pair import load_pair
+from tests.conftest import GOLDEN, TRAIN_OPTIONS, run_script, tiny_denoiser
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@pytest.fixture(autouse=True)
+def exact_float32():
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 4e-2)], ids=str
+)
+@pytest.mark.parametrize("name", ["cond", "uncond"])
+def test_denoiser_matches_the_published_numbers(name, dtype, tolerance, published_net, golden):
+    net, g = published_net(name).cuda(), {k: v.cuda() for k, v in golden("network").items()}
+    net.compute_dtype = dtype
+    labels = g[f"{name}/labels"].argmax(1) if f"{name}/labels" in g else None
+    expected = g[f"{name}/denoised"]
+    out = net(g[f"{name}/x"], g[f"{name}/sigma"], labels)
+    assert out.dtype == torch.float32
+    assert (out - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_compiles_as_one_graph(published_net, golden):
+    net, g = published_net("cond").cuda(), {k: v.cuda() for k, v in golden("network").items()}
+    arguments = (g["cond/x"], g["cond/sigma"], g["cond/labels"].argmax(1))
+    torch.testing.assert_close(torch.compile(net, fullgraph=True)(*arguments), net(*arguments), rtol=1e-4, atol=1e-4)
+
+
+def test_guided_sampling_matches_the_published_images(golden):
+    main, guide = (load_denoiser(GOLDEN / f"snapshot-{name}.pkl", device="cuda") for name in ("cond", "guide"))
+    g = golden("sampler")
+    noise, labels = seeded_noise([0, 1, 7, 2**32 + 1], (3, 16, 16), 10, device="cuda")
+    assert torch.equal(noise.cpu(), g["noise"])
+    out = sample_heun(guided(main, guide, 1.4), noise, labels=labels, num_steps=18, dtype=torch.float64)
+    torch.testing.assert_close(out.cpu(), golden("snapshot_expected")["heun18_f64/w=1.4"], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_places_in_a_batch_give_the_same_bits(precision):
+    pair = load_pair(ModelRef(path=str(GOLDEN / "snapshot-cond.pkl")), ModelRef(), 1, "cuda", precision)
+    run = lambda seeds: next(pair.sample(seeds, SamplerConfig(num_steps=5), 64)).images  # noqa: E731
+    seeds = list(range(64))
+    assert torch.equal(run(seeds), run(seeds[::-1]).flip(0))
+
+
+def test_dropout_masks_are_those_of_the_cpu():
+    net = tiny_denoiser(dropout=0.3)
+    x, keys = torch.randn(4, 1, 8, 8), torch.arange(4)
+    cpu, gpu = net(x, 0.5, None, keys), net.cuda()(x.cuda(), 0.5, None, keys.cuda())
+    torch.testing.assert_close(gpu.cpu(), cpu, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_training_runs_and_resumes(precision, tmp_path):
+    options = [o for o in TRAIN_OPTIONS if "accelerator" not in o] + [f"--training.precision={precision}"]
+    options += ["--training.snapshot_nimg=160", "--training.checkpoint_nimg=160", f"--run_dir={tmp_path}"]
+    for total in (160, 320):
+        done = run_script("train.py", "--trainer.accelerator=gpu", *options, f"--training.total_nimg={total}")
+        assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert [int(row.split(",")[0]) for row in rows[1:]][-1] == 320
