@@ -110,8 +110,12 @@ def main() -> None:
     net = make(args.size, device)
     net.compute_dtype = getattr(torch, args.dtype)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {args.size}, {args.dtype}, batch {args.batch}\n")
-    print("| operation | ms | images/s | baseline | baseline ms | ratio | largest difference |\n|---|---|---|---|---|---|---|")
+    print(
+        f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {args.size}, {args.dtype}, batch {args.batch}\n"
+    )
+    print(
+        "| operation | ms | images/s | baseline | baseline ms | ratio | largest difference |\n|---|---|---|---|---|---|---|"
+    )
     step = milliseconds(train_step(net, args.batch), device)
     print(f"| train step | {step:.2f} | {1000 * args.batch / step:.0f} | | | | |")
     for label, baseline, (ours, plain), images in [

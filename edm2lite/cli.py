@@ -46,16 +46,18 @@ def _sample(cfg: SampleConfig) -> None:
 
 
 def _ref(cfg: RefConfig) -> None:
+    from edm2lite.data.datasets import check_dataset
+
+    check_dataset(cfg.data)
     from edm2lite.evaluation.metrics import compute_reference
 
     compute_reference(cfg)
 
 
 def _metrics(cfg: MetricsConfig) -> None:
-    from edm2lite.sampling.preflight import preflight
+    from edm2lite.sampling.preflight import check_reference_exists, preflight
 
-    if (cfg.images is None) == (cfg.main.path is None):
-        raise UserError("metrics needs either --images FOLDER or --main.path MODEL; name exactly one")
+    check_reference_exists(cfg.ref)
     if cfg.main.path is not None:
         preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds)
     from edm2lite.evaluation.metrics import compute_metrics
@@ -73,6 +75,9 @@ def _table(cfg: TableConfig) -> None:
 
 
 def _report(cfg: ReportConfig) -> None:
+    from edm2lite.evaluation.results import read_tables
+
+    read_tables(cfg.tables)
     from edm2lite.evaluation.report import write_report
 
     write_report(cfg)
@@ -163,7 +168,7 @@ def run(name: str, command: Command, argv: Sequence[str]) -> None:
         namespace = parser.parse_args(list(argv))
         namespace.pop("config", None)
         cfg = command.config(**vars(parser.instantiate(namespace)))
-    except ArgumentError as e:
+    except (ArgumentError, UnicodeDecodeError) as e:
         raise UserError(" ".join(str(e).split())) from e
     command.run(cfg)
 
@@ -188,6 +193,9 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
+    except OSError as e:
+        print(f"error: {e.filename or 'a file'}: {e.strerror or e}; finished work is kept", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; to go on, run the same command", file=sys.stderr)
         return 130
@@ -195,5 +203,6 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
 
 
 def entry() -> int:
-    """The installed console command `edm2lite`."""
-    return main(TRAIN | SAMPLE | EVALUATE, "edm2lite")
+    """The installed console command: `edm2lite ref` and, like the script, `edm2lite evaluate ref`."""
+    argv = sys.argv[1:]
+    return main(TRAIN | SAMPLE | EVALUATE, "edm2lite", argv[1:] if argv[:1] == ["evaluate"] else argv)

@@ -63,3 +63,8 @@ def sha256(path: str | os.PathLike) -> str:
     """Hex digest of a file's bytes."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def cache_dir() -> Path:
+    """Where files go that can be made again: $EDM2LITE_CACHE, or ~/.cache/edm2lite."""
+    return Path(os.environ.get("EDM2LITE_CACHE", Path.home() / ".cache" / "edm2lite"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from edm2lite.config.sampling import GuidanceConfig, ModelRef, SamplerConfig
 from edm2lite.config.training import DataConfig
 from edm2lite.config.units import check_range
+from edm2lite.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,15 @@ class MetricsConfig:
     device: str = "auto"
     out: str | None = None
 
+    def __post_init__(self) -> None:
+        check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
+        if (self.images is None) == (self.main.path is None):
+            raise UserError("metrics needs either --images FOLDER or --main.path MODEL; name exactly one")
+        if self.images is not None and (self.guide.path is not None or self.guidance.weight is not None):
+            raise UserError(
+                "guide and guidance have no part in scoring a folder of images; leave them out, or --images"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
@@ -52,21 +62,22 @@ class TableRow:
     Attributes:
         name: How the table calls it.
         guide: The guide's run directory and nimg, or its file; without a path the row is the main model alone.
-        main_ema: EMA lengths of the main model.
-        guide_ema: EMA lengths of the guide.
+        main_ema: EMA lengths of the main model; null: the shortest stored, or that of the file.
+        guide_ema: EMA lengths of the guide, likewise.
         weights: Guidance weights.
     """
 
     name: str
     guide: ModelRef = field(default_factory=ModelRef)
-    main_ema: tuple[float, ...] = (0.05,)
-    guide_ema: tuple[float, ...] = (0.05,)
+    main_ema: tuple[float | None, ...] = (None,)
+    guide_ema: tuple[float | None, ...] = (None,)
     weights: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         alone = self.guide.path is None
         ok = self.weights == (1.0,) if alone else 1.0 not in self.weights
         check_range(f"weights of row {self.name!r}", ok, list(self.weights), "1 without a guide, other than 1 with one")
+        check_range(f"guide.ema of row {self.name!r}", self.guide.ema is None, self.guide.ema, "given as guide_ema")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +113,10 @@ class TableConfig:
 
     def __post_init__(self) -> None:
         check_range("blocks", self.blocks >= 2, self.blocks, "at least 2: the spread is over blocks")
+        check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
+        check_range("main.ema", self.main.ema is None, self.main.ema, "given as main_ema of the rows")
+        names = [row.name for row in self.rows]
+        check_range("names of the rows", len(set(names)) == len(names), names, "different from each other")
         check_range("num_images", self.num_images >= 2, self.num_images, "at least 2")
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from edm2lite.config.units import Nimg, check_choice, check_range
+from edm2lite.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,9 @@ class ModelRef:
     nimg: Nimg | None = None
     ema: float | None = None
 
-    def __str__(self) -> str:
-        return f"{self.path}" + f"@{self.nimg}" * (self.nimg is not None) + f" ema {self.ema}" * (self.ema is not None)
+    def __post_init__(self) -> None:
+        if self.path is None and (self.nimg is not None or self.ema is not None):
+            raise UserError("nimg or ema of a model is set without its path; name the run directory, too")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_range("sampler.num_steps", self.num_steps >= 2, self.num_steps, "at least 2")
+        check_range("sampler.rho", self.rho > 0, self.rho, "positive")
         ok = 0 < self.sigma_min < self.sigma_max
         check_range("sampler.sigma_min", ok, self.sigma_min, f"positive and below sigma_max ({self.sigma_max})")
 

@@ -47,7 +47,10 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_range("network.dropout", 0 <= self.dropout < 1, self.dropout, "in [0, 1)")
-        check_range("network.model_channels", self.model_channels > 0, self.model_channels, "positive")
+        for name in ("model_channels", "num_blocks", "channels_per_head", "logvar_channels"):
+            check_range(f"network.{name}", getattr(self, name) > 0, getattr(self, name), "positive")
+        ok = len(self.channel_mult) > 0 and min(self.channel_mult) > 0
+        check_range("network.channel_mult", ok, list(self.channel_mult), "a list of positive numbers")
         check_range("network.sigma_data", self.sigma_data > 0, self.sigma_data, "positive")
 
 
@@ -64,6 +67,9 @@ class DataConfig:
     name: str = "digits"
     conditional: bool = True
     num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("data.num_workers", self.num_workers >= 0, self.num_workers, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,11 @@ class TrainingConfig:
         check_choice("training.precision", self.precision, ("fp32", "bf16", "fp16"))
         check_choice("training.nonfinite_gradients", self.nonfinite_gradients, ("error", "zero"))
         check_range("training.batch_size", self.batch_size > 0, self.batch_size, "positive")
+        micro = self.batch_per_device
+        check_range(
+            "training.batch_per_device", micro is None or micro > 0, micro, "positive, or absent for all at once"
+        )
+        check_range("training.loss_scaling", self.loss_scaling > 0, self.loss_scaling, "positive")
         check_range("training.seed", 0 <= self.seed < 2**63, self.seed, "in [0, 2^63)")
         check_range("training.P_std", self.P_std > 0, self.P_std, "positive")
         for name in ("total_nimg", "snapshot_nimg", "checkpoint_nimg"):
@@ -143,6 +154,7 @@ class TrainerConfig:
         check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         check_choice("trainer.strategy", self.strategy, ("auto", "ddp"))
         check_range("trainer.devices", self.devices > 0, self.devices, "positive")
+        check_range("trainer.num_nodes", self.num_nodes > 0, self.num_nodes, "positive")
 
 
 @dataclass(frozen=True, kw_only=True)

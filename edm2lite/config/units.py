@@ -1,18 +1,21 @@
 """Numbers of images, seeds, ranges: how settings are read, checked and written."""
 
+import operator
 import re
-from typing import Any
+from typing import Any, SupportsIndex
 
 from edm2lite.errors import UserError, unknown_name
 
+_MOST_SEEDS = 10**8
 _SUFFIXES = {"Gi": 2**30, "Mi": 2**20, "Ki": 2**10}
 
 
 class Nimg(int):
     """A number of training images; reads and prints binary suffixes: Nimg("128Mi") == 134217728."""
 
-    def __new__(cls, value: "int | str") -> "Nimg":
-        match = re.fullmatch(r"(\d[\d_]*)(Ki|Mi|Gi)?", str(int(value)) if isinstance(value, int) else value.strip())
+    def __new__(cls, value: "SupportsIndex | str") -> "Nimg":
+        text = value.strip() if isinstance(value, str) else str(operator.index(value))
+        match = re.fullmatch(r"(\d[\d_]*)(Ki|Mi|Gi)?", text)
         if not match:
             raise UserError(f"{value!r} is not a number of images; write 2097152, 2048Ki or 2Mi")
         return super().__new__(cls, int(match[1]) * _SUFFIXES.get(match[2], 1))
@@ -37,11 +40,14 @@ def parse_seeds(text: str) -> list[int]:
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if not match:
             raise UserError(f"seeds {text!r}: cannot read {part!r}; write for example 0-49999 or 3,5,10-19")
-        seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= _MOST_SEEDS:
+            raise UserError(f"seeds {text!r}: {part!r} are {last - first + 1} images; at most {_MOST_SEEDS} at a time")
+        seeds.extend(range(first, last + 1))
     if not seeds:
         raise UserError(f"seeds {text!r} name no seed; at least one is needed, for example --seeds 0-63")
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"seeds {text!r} name a seed twice; name each once")
+    if len({seed % 2**32 for seed in seeds}) != len(seeds):
+        raise UserError(f"seeds {text!r} name a seed twice (they count modulo 2^32); name each once")
     return seeds
 
 

@@ -89,18 +89,38 @@ class VAEEncoder:
                 from diffusers import AutoencoderKL
             except ImportError as e:
                 raise UserError("latents need the VAE: pip install 'edm2lite[vae]'") from e
-            self._vae = AutoencoderKL.from_pretrained(self._vae)
+            try:
+                self._vae = AutoencoderKL.from_pretrained(self._vae, use_safetensors=True)
+            except OSError as e:
+                raise UserError(
+                    f"the VAE {self._vae} cannot be loaded ({str(e).splitlines()[0]}); give a local folder"
+                ) from e
         return self._vae.to(device).eval().requires_grad_(False)
 
 
 Encoder = RGBEncoder | VAEEncoder
-_ENCODERS = {"rgb": RGBEncoder, "vae": VAEEncoder}
+VAE_STATISTICS = ("raw_mean", "raw_std", "final_std")
+_ENCODERS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "rgb": (RGBEncoder, ("scale",)),
+    "vae": (VAEEncoder, VAE_STATISTICS),
+}
 
 
 def make_encoder(spec: dict[str, Any]) -> Encoder:
-    """Encoder from its specification, {"name": "rgb" | "vae", ...constructor arguments}, as snapshots record it."""
+    """Encoder from its specification as snapshots record it: {"name": "rgb" | "vae", ...numbers}.
+
+    Numbers alone: which VAE is loaded is never up to a file.
+
+    Raises:
+        UserError: If the name is unknown, or an argument is no number (or list of numbers) that the encoder has.
+    """
     arguments = dict(spec)
     name = arguments.pop("name", None)
     if name not in _ENCODERS:
         raise unknown_name("encoder", name, _ENCODERS)
-    return _ENCODERS[name](**arguments)
+    encoder, allowed = _ENCODERS[name]
+    for key, value in arguments.items():
+        numbers = value if isinstance(value, list) else [value]
+        if key not in allowed or not all(isinstance(n, int | float) for n in numbers):
+            raise UserError(f"encoder {name} has {key} = {value!r}; allowed are numbers for: {', '.join(allowed)}")
+    return encoder(**arguments)

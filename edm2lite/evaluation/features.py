@@ -4,8 +4,8 @@ A distance in its features tells models of that dataset apart; it is no FID and 
 trained once, deterministically, and its weights are cached under $EDM2LITE_CACHE (default ~/.cache/edm2lite).
 """
 
-import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edm2lite.data.datasets import DATASETS
 from edm2lite.data.images import ImageArrays
 from edm2lite.errors import UserError, unknown_name
-from edm2lite.files import atomic_path, sha256
+from edm2lite.files import atomic_path, cache_dir, sha256
 
 VERSION = 1  # of architecture and training below; a change makes old weights and statistics incomparable
 STEPS, BATCH_SIZE, WIDTH = 500, 128, 32
@@ -25,6 +25,7 @@ class Classifier(nn.Module):
     """Small convolutional classifier; its features are the 64 activations before the last layer.
 
     Attributes:
+        image_shape: Shape of the images it takes, (C, H, W).
         name: Name of the detector, for example "digits-classifier-v1".
         weights_sha256: Hash of its weights file.
     """
@@ -35,6 +36,7 @@ class Classifier(nn.Module):
 
     def __init__(self, img_channels: int, img_resolution: int, label_dim: int):
         super().__init__()
+        self.image_shape = (img_channels, img_resolution, img_resolution)
         self.conv1 = nn.Conv2d(img_channels, WIDTH, 3, padding=1)
         self.conv2 = nn.Conv2d(WIDTH, 2 * WIDTH, 3, padding=1)
         self.hidden = nn.Linear(2 * WIDTH * (img_resolution // 4) ** 2, self.dim)
@@ -59,7 +61,7 @@ def load_detector(dataset: str) -> Classifier:
     data = DATASETS[dataset]()
     net = Classifier(data.img_channels, data.img_resolution, data.label_dim)
     net.name = f"{dataset}-classifier-v{VERSION}"
-    path = _cache_dir() / f"{net.name}.safetensors"
+    path = cache_dir() / f"{net.name}.safetensors"
     if not path.exists():
         with atomic_path(path) as temporary:
             save_file(train_classifier(data).state_dict(), temporary)
@@ -72,8 +74,11 @@ def load_detector(dataset: str) -> Classifier:
 
 
 def train_classifier(data: ImageArrays) -> Classifier:
-    """Train on the whole dataset with fixed seeds: cross-entropy, Adam, cosine decay. A few seconds on a CPU."""
-    with torch.random.fork_rng(devices=[]):
+    """Train on the whole dataset with fixed seeds: cross-entropy, Adam, cosine decay. A few seconds on a CPU.
+
+    In one thread, because the number of threads changes the order of sums and with it the last bits of the weights.
+    """
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(0)
         net = Classifier(data.img_channels, data.img_resolution, data.label_dim)
         images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
@@ -89,5 +94,11 @@ def train_classifier(data: ImageArrays) -> Classifier:
     return net
 
 
-def _cache_dir() -> Path:
-    return Path(os.environ.get("EDM2LITE_CACHE", Path.home() / ".cache" / "edm2lite"))
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

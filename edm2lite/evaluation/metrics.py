@@ -1,5 +1,6 @@
 """Reference statistics, and the distance of images to them."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from edm2lite.config import MetricsConfig, RefConfig, SamplerConfig, parse_seeds, plain
 from edm2lite.data.datasets import load_dataset
+from edm2lite.data.encoders import RGBEncoder
 from edm2lite.errors import UserError
 from edm2lite.evaluation.features import Classifier, load_detector
 from edm2lite.evaluation.frechet import frechet_distance
@@ -60,7 +62,12 @@ def score_pair(
     bar: tqdm | None = None,
 ) -> float:  # fmt: skip
     """Frechet distance of the images of `seeds`, sampled and measured without being written."""
-    stats, encoder = FeatureStats(detector.dim), pair.encoder
+    info, stats, encoder = pair.main.info, FeatureStats(detector.dim), pair.encoder
+    pair.check()
+    if isinstance(encoder, RGBEncoder):
+        check_shape(
+            "the main model", (info.img_channels, info.img_resolution, info.img_resolution), detector.image_shape
+        )
     for batch in pair.sample(seeds, sampler, batch_size):
         stats.update(detector(encoder.decode(batch.images).cpu()))
         if bar is not None:
@@ -89,22 +96,35 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
 
 def _score_folder(folder: Path, ref: ReferenceStats, detector: Classifier) -> dict[str, Any]:
     """Distance of all PNGs under a folder, the contact sheet aside."""
+    manifest = folder / "manifest.json"
+    if manifest.is_file() and json.loads(manifest.read_text()).get("status") != "complete":
+        raise UserError(f"{folder} is not complete (see its manifest.json); run its sample.py command again")
     paths = sorted(folder.glob("*/*.png")) or sorted(p for p in folder.glob("*.png") if p.name != "contact_sheet.png")
     if len(paths) < 2:
         raise UserError(
             f"{folder} holds {len(paths)} PNG images; at least 2 are needed (sample.py writes such a folder)"
         )
     stats = FeatureStats(detector.dim)
-    for images in _chunks(paths, detector.conv1.in_channels):
+    for images in _chunks(paths, detector.image_shape):
         stats.update(detector(torch.from_numpy(images)))
     distance = frechet_distance(stats.mu, stats.sigma, ref.mu, ref.sigma)
     return {"frechet_distance": distance, "num_images": len(paths), "images": str(folder)}
 
 
-def _chunks(paths: list[Path], channels: int) -> Iterator[np.ndarray]:
+def _chunks(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
     """Images of the files, uint8 [<=CHUNK, C, H, W]."""
-    for start in range(0, len(paths), CHUNK):
-        images = [read_png(path, channels) for path in tqdm(paths[start : start + CHUNK], desc="read", leave=False)]
-        if len({image.shape for image in images}) > 1:
-            raise UserError(f"images near {paths[start]} differ in size; a folder must hold images of one size")
-        yield np.stack(images)
+    with tqdm(total=len(paths), unit="img", desc="read") as bar:
+        for start in range(0, len(paths), CHUNK):
+            images = [read_png(path) for path in paths[start : start + CHUNK]]
+            for path, image in zip(paths[start:], images, strict=False):
+                check_shape(str(path), image.shape, shape)
+            bar.update(len(images))
+            yield np.stack(images)
+
+
+def check_shape(what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise a UserError unless images have the shape [C, H, W] of the reference's."""
+    if tuple(got) != tuple(expected):
+        raise UserError(
+            f"{what} has shape {list(got)} (channels, height, width); the reference's images have {list(expected)}"
+        )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from edm2lite.evaluation.results import Result, Table
+from edm2lite.evaluation.results import Result, Table, ema_text
 
 
 def distance_over_weight(table: Table) -> str:
@@ -19,11 +19,10 @@ def distance_over_weight(table: Table) -> str:
     if unguided:
         low, high = unguided.mean - unguided.spread, unguided.mean + unguided.spread
         axes.axhspan(low, high, color="0.85", lw=0)
-        axes.axhline(unguided.mean, color="0.4", lw=1, label=f"best alone (EMA {unguided.main_ema:g})")
+        axes.axhline(unguided.mean, color="0.4", lw=1, label=f"best alone (EMA {ema_text(unguided.main_ema)})")
     for line in _best_line_per_row(table):
         x, y, error = zip(*((r.weight, r.mean, r.spread) for r in line), strict=True)
-        first = line[0]
-        label = f"{first.row} (EMA {first.main_ema:g}, {first.guide_ema:g})" if first.guided else first.row
+        label = f"{line[0].row} (EMA {ema_text(line[0].main_ema)}, {ema_text(line[0].guide_ema)})"
         axes.errorbar(x, y, error, marker="o", ms=4, lw=1.4, capsize=3, label=label)
     axes.set(xlabel="guidance weight w", ylabel="Frechet distance", yscale="log")
     for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -35,9 +34,9 @@ def distance_over_weight(table: Table) -> str:
 def distance_over_ema(table: Table) -> str:
     """SVG: distance of the main model alone over its EMA length."""
     figure, axes = _figure()
-    alone = sorted((r for r in table.results if not r.guided), key=lambda r: r.main_ema)
+    alone = sorted((r for r in table.results if not r.guided), key=lambda r: r.main_ema or 0)
     axes.errorbar(
-        [r.main_ema for r in alone], [r.mean for r in alone], [r.spread for r in alone], marker="o", capsize=3
+        [r.main_ema or 0 for r in alone], [r.mean for r in alone], [r.spread for r in alone], marker="o", capsize=3
     )
     axes.set(xlabel="EMA length sigma_rel of the main model alone", ylabel="Frechet distance")
     return _svg(figure)

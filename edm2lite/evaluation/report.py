@@ -10,9 +10,8 @@ import numpy as np
 
 from edm2lite import __version__
 from edm2lite.config import ModelRef, Nimg, ReportConfig, SamplerConfig, parse_seeds
-from edm2lite.errors import UserError
 from edm2lite.evaluation.plots import distance_over_ema, distance_over_weight, loss_curves
-from edm2lite.evaluation.results import HEADER, Result, Table, read_table, text_rows
+from edm2lite.evaluation.results import HEADER, Result, Table, read_tables, text_rows
 from edm2lite.files import write_text
 from edm2lite.sampling.images import sheet, to_picture
 from edm2lite.sampling.pair import load_pair
@@ -35,10 +34,8 @@ def write_report(cfg: ReportConfig) -> None:
     Raises:
         UserError: If no table is named, or one is not finished.
     """
-    if not cfg.tables:
-        raise UserError("no tables were named; name the output directories of tables: --tables '[runs/demo/digits]'")
     seeds = parse_seeds(cfg.seeds)
-    sections = [_section(read_table(outdir), seeds) for outdir in cfg.tables]
+    sections = [_section(table, seeds) for table in read_tables(cfg.tables)]
     title = html.escape(cfg.title)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

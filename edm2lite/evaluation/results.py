@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ class Result:
     """Frechet distances of one setting, one per block of seeds."""
 
     row: str
-    main_ema: float
+    main_ema: float | None
     guide_ema: float | None
     weight: float
     values: tuple[float, ...]
 
     @property
     def guided(self) -> bool:
-        return self.guide_ema is not None
+        return self.weight != 1
 
     @property
     def mean(self) -> float:
@@ -37,8 +38,13 @@ class Result:
 
     @property
     def setting(self) -> str:
-        guide = f", guide EMA {self.guide_ema:g}, w = {self.weight:g}" if self.guided else ""
-        return f"{self.row}, EMA {self.main_ema:g}{guide}"
+        guide = f", guide EMA {ema_text(self.guide_ema)}, w = {self.weight:g}" if self.guided else ""
+        return f"{self.row}, EMA {ema_text(self.main_ema)}{guide}"
+
+
+def ema_text(sigma_rel: float | None) -> str:
+    """An EMA length for people; "-" for none or unknown."""
+    return "-" if sigma_rel is None else f"{sigma_rel:g}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def text_rows(table: Table) -> list[tuple[str, ...]]:
     stars = (table.best(False), table.best(True))
     return [
         (
-            r.row, f"{r.main_ema:g}", "-" if r.guide_ema is None else f"{r.guide_ema:g}", f"{r.weight:g}",
+            r.row, ema_text(r.main_ema), ema_text(r.guide_ema), f"{r.weight:g}",
             f"{r.mean:.3f}" + "*" * (r in stars), f"{r.spread:.3f}", " ".join(f"{v:.3f}" for v in r.values),
         )
         for r in table.results
@@ -149,6 +155,17 @@ def read_table(outdir: str | Path) -> Table:
     confirmed = {key == "True": _result(value) for key, value in data["confirmed"].items()}
     results = [_result(value) for value in data["results"]]
     return Table(results, confirmed, data["config"], data["detector"], data["reference_images"])
+
+
+def read_tables(outdirs: Sequence[str]) -> list[Table]:
+    """Read several tables.
+
+    Raises:
+        UserError: If none is named, or one is not finished.
+    """
+    if not outdirs:
+        raise UserError("no tables were named; name the output directories of tables: --tables '[runs/demo/digits]'")
+    return [read_table(outdir) for outdir in outdirs]
 
 
 def _result(data: dict[str, Any]) -> Result:

@@ -4,7 +4,6 @@ import json
 import os
 import zipfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
+from edm2lite.sampling.preflight import check_reference_exists
 
 
 class FeatureStats:
@@ -32,12 +32,6 @@ class FeatureStats:
         self.count += len(x)
         self._sum += x.sum(dim=0)
         self._outer += x.T @ x
-
-    def merge(self, other: "FeatureStats") -> None:
-        """Add what another accumulator has seen."""
-        self.count += other.count
-        self._sum += other._sum
-        self._outer += other._outer
 
     @property
     def mu(self) -> Tensor:
@@ -89,8 +83,7 @@ class ReferenceStats:
         Raises:
             UserError: If the file is missing, damaged, or holds something else.
         """
-        if not Path(path).is_file():
-            raise UserError(f"reference statistics {path} do not exist; make them with: evaluate.py ref --out {path}")
+        check_reference_exists(str(path))
         try:
             with np.load(path, allow_pickle=False) as data:
                 return ReferenceStats(mu=data["mu"], sigma=data["sigma"], **json.loads(str(data["provenance"])))

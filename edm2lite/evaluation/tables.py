@@ -18,11 +18,11 @@ from edm2lite.snapshots.load import LoadedModel
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One setting of a row."""
+    """One setting of a row; an EMA length of None is the shortest stored."""
 
     row: str
     guide: ModelRef
-    main_ema: float
+    main_ema: float | None
     guide_ema: float | None
     weight: float
 
@@ -30,8 +30,7 @@ class Cell:
 def cells(cfg: TableConfig) -> Iterator[Cell]:
     """All settings of a table, row by row."""
     for row in cfg.rows:
-        guide_emas = row.guide_ema if row.guide.path is not None else (None,)
-        for main_ema, guide_ema, weight in itertools.product(row.main_ema, guide_emas, row.weights):
+        for main_ema, guide_ema, weight in itertools.product(row.main_ema, row.guide_ema, row.weights):
             yield Cell(row=row.name, guide=row.guide, main_ema=main_ema, guide_ema=guide_ema, weight=weight)
 
 
@@ -80,16 +79,22 @@ class _Scorer:
                 write_json(self.ledger_path, self.ledger)
             values.append(self.ledger[key])
         return Result(
-            row=cell.row, main_ema=cell.main_ema, guide_ema=cell.guide_ema, weight=cell.weight, values=tuple(values)
+            row=cell.row,
+            main_ema=pair.main.info.sigma_rel,
+            guide_ema=pair.guide.info.sigma_rel if pair.guide else None,
+            weight=cell.weight,
+            values=tuple(values),
         )
 
     def _pair(self, cell: Cell) -> Pair:
         main = self._model(replace(self.cfg.main, ema=cell.main_ema))
-        guide = None if cell.guide_ema is None else self._model(replace(cell.guide, ema=cell.guide_ema))
+        guide = None if cell.guide.path is None else self._model(replace(cell.guide, ema=cell.guide_ema))
         return Pair(main, guide, cell.weight)
 
     def _model(self, ref: ModelRef) -> LoadedModel:
         if ref not in self._models:
+            while len(self._models) >= 2:  # no more on the device than one pair needs
+                del self._models[next(iter(self._models))]
             self._models[ref] = load_ref(ref, self.device)
         return self._models[ref]
 

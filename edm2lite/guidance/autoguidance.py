@@ -52,4 +52,9 @@ def guided(main: Denoise, guide: Denoise | None, weight: float) -> Denoise:
         a, b = getattr(main, name, None), getattr(guide, name, None)
         if a is not None and b is not None and a != b:
             raise UserError(f"main and guide differ in {name}: {a} and {b}; a guide must be trained on the same data")
+    classes = [getattr(model, "label_dim", 0) for model in (main, guide)]
+    if all(classes) and classes[0] != classes[1]:
+        raise UserError(
+            f"main and guide have {classes[0]} and {classes[1]} classes; they must have the same, or the guide none"
+        )
     return Guided(main, guide, weight)

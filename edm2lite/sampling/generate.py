@@ -43,10 +43,7 @@ def generate(
     Raises:
         UserError: If the label is not one of the classes.
     """
-    if label is not None and not 0 <= label < label_dim:
-        raise UserError(
-            f"label is {label}; the main model has " + (f"classes 0-{label_dim - 1}" if label_dim else "none")
-        )
+    check_label(label, label_dim)
     for start in range(0, len(seeds), batch_size):
         batch = list(seeds[start : start + batch_size])
         streams = SeededStreams(batch + [batch[-1]] * (batch_size - len(batch)), device)
@@ -55,4 +52,16 @@ def generate(
         if labels is not None and label is not None:
             labels = torch.full_like(labels, label)
         images = sample_heun(denoise, noise, labels=labels, randn_like=streams.randn_like, **asdict(sampler))
+        if not images.isfinite().all():
+            raise UserError(
+                f"images of seeds {batch[0]}-{batch[-1]} are not finite; lower the guidance weight, or compute in fp32"
+            )
         yield Samples(batch, images[: len(batch)], None if labels is None else labels[: len(batch)])
+
+
+def check_label(label: int | None, label_dim: int) -> None:
+    """Raise a UserError unless the label is None or one of the classes 0 ... label_dim - 1."""
+    if label is not None and not 0 <= label < label_dim:
+        raise UserError(
+            f"label is {label}; the main model has " + (f"classes 0-{label_dim - 1}" if label_dim else "none")
+        )

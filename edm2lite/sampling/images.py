@@ -1,6 +1,7 @@
 """PNG files and contact sheets."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,13 @@ def image_path(folder: str | Path, seed: int) -> Path:
     return Path(folder) / f"{seed // 1000 * 1000:06d}" / f"{seed:06d}.png"
 
 
+def held_seeds(folder: str | Path) -> list[int]:
+    """Seeds whose images lie in a folder, in rising order; other files are not looked at."""
+    names = (re.fullmatch(r"(\d{6,})\.png", path.name) for path in Path(folder).glob("[0-9]*/[0-9]*.png"))
+    seeds = sorted(int(match[1]) for match in names if match)
+    return [seed for seed in seeds if image_path(folder, seed).exists()]
+
+
 def to_picture(pixels: np.ndarray) -> Image.Image:
     """PIL image of uint8 [C, H, W]; one channel is grey, three are RGB."""
     if pixels.shape[0] not in (1, 3):
@@ -24,23 +32,23 @@ def to_picture(pixels: np.ndarray) -> Image.Image:
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """Write uint8 [C, H, W] as PNG; a file with that name is always whole."""
+    """Write uint8 [C, H, W] as PNG; whole or not at all if the process dies (a power cut is not waited for)."""
     with atomic_path(path, durable=False) as temporary:
         to_picture(pixels).save(temporary, format="PNG")
 
 
-def read_png(path: str | Path, channels: int) -> np.ndarray:
-    """Read a PNG as uint8 [C, H, W].
+def read_png(path: str | Path) -> np.ndarray:
+    """Read a PNG as uint8 [C, H, W]: grey has one channel, everything else becomes RGB.
 
     Raises:
         UserError: If the file is damaged.
     """
     try:
         with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+            pixels = np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
     except (OSError, SyntaxError) as e:
         raise UserError(f"{path} cannot be read as an image ({e}); delete it and sample it again") from e
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def sheet(images: Sequence[np.ndarray], columns: int | None = None, least_side: int = 48) -> np.ndarray:

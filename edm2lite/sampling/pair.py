@@ -11,10 +11,9 @@ from edm2lite.config import ModelRef, SamplerConfig
 from edm2lite.data.encoders import Encoder, make_encoder
 from edm2lite.errors import UserError
 from edm2lite.guidance.autoguidance import guided
-from edm2lite.sampling.generate import Samples, generate
+from edm2lite.network.precision import compute_dtype
+from edm2lite.sampling.generate import Samples, check_label, generate
 from edm2lite.snapshots.load import LoadedModel, load_model
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -50,6 +49,16 @@ class Pair:
     def denoise(self) -> Callable[..., Tensor]:
         """The guided denoiser."""
         return guided(self.main.denoiser, self.guide.denoiser if self.guide else None, self.weight)
+
+    def check(self, label: int | None = None) -> None:
+        """Raise a UserError if main and guide do not go together, or the main model has no such class."""
+        guided(self.main.denoiser, self.guide.denoiser if self.guide else None, self.weight)
+        check_label(label, self.main.info.label_dim)
+        if self.guide is not None and self.guide.info.encoder != self.main.info.encoder:
+            raise UserError(
+                f"main and guide see images encoded differently ({self.main.info.encoder} and {self.guide.info.encoder}); "
+                "a guide must be trained on the same data"
+            )
 
     @property
     def encoder(self) -> Encoder:
@@ -87,7 +96,7 @@ def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32") -> Lo
     assert ref.path is not None
     model = load_model(ref.path, nimg=ref.nimg, ema=ref.ema, device=device)
     model.denoiser.to(memory_format=torch.channels_last)
-    model.denoiser.compute_dtype = DTYPES[precision]
+    model.denoiser.compute_dtype = compute_dtype(precision)
     return model
 
 

@@ -37,9 +37,14 @@ def preflight_table(cfg: TableConfig) -> None:
         raise UserError(
             "the table has no rows; give some in a YAML file: evaluate.py table -c configs/tables/digits.yaml"
         )
-    if not os.path.isfile(cfg.ref):
-        raise UserError(f"reference statistics {cfg.ref} do not exist; make them with: evaluate.py ref --out {cfg.ref}")
+    check_reference_exists(cfg.ref)
     check_model(cfg.main, "main")
     for row in cfg.rows:
         if row.guide.path is not None:
             check_model(row.guide, "guide")
+
+
+def check_reference_exists(path: str) -> None:
+    """Raise a UserError that says how to make them unless there are reference statistics."""
+    if not os.path.isfile(path):
+        raise UserError(f"reference statistics {path} do not exist; make them with: evaluate.py ref --out {path}")

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from edm2lite.errors import UserError
+
 _MAX_SEED = 2**32
 
 
@@ -17,6 +19,8 @@ class SeededStreams:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
+        if len(seeds) == 0:
+            raise UserError("no seeds were given; at least one is needed")
         self.generators = [torch.Generator("cpu").manual_seed(int(seed) % _MAX_SEED) for seed in seeds]
         self.device = device
 

@@ -13,7 +13,7 @@ from edm2lite import __version__
 from edm2lite.config import SampleConfig, parse_seeds, plain
 from edm2lite.errors import UserError
 from edm2lite.files import sha256, write_json
-from edm2lite.sampling.images import image_path, read_png, sheet, write_png
+from edm2lite.sampling.images import held_seeds, image_path, read_png, sheet, write_png
 from edm2lite.sampling.pair import Pair, load_pair
 from edm2lite.sampling.preflight import check_guidance
 
@@ -28,7 +28,8 @@ def sample(cfg: SampleConfig) -> None:
     """
     seeds, outdir = parse_seeds(cfg.seeds), Path(cfg.outdir)
     pair = load_pair(cfg.main, cfg.guide, check_guidance(cfg.guide, cfg.guidance), cfg.device, cfg.precision)
-    manifest = _begin(outdir, _identity(cfg, pair))
+    pair.check(cfg.label)
+    manifest = _begin(outdir, _identity(cfg, pair)) | {"seeds": cfg.seeds}
     missing = [seed for seed in seeds if not image_path(outdir, seed).exists()]
     if len(missing) < len(seeds):
         print(f"{outdir}: {len(seeds) - len(missing)} of {len(seeds)} images are there already")
@@ -38,7 +39,7 @@ def sample(cfg: SampleConfig) -> None:
             for seed, pixels in zip(batch.seeds, encoder.decode(batch.images).cpu().numpy(), strict=True):
                 write_png(image_path(outdir, seed), pixels)
             bar.update(len(batch.seeds))
-    _finish(outdir, manifest, seeds, pair.main.info.img_channels)
+    _finish(outdir, manifest, seeds)
 
 
 def _identity(cfg: SampleConfig, pair: Pair) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _identity(cfg: SampleConfig, pair: Pair) -> dict[str, Any]:
 def _begin(outdir: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """Write the manifest of a new folder; check that an old one was made the same way."""
     path = outdir / "manifest.json"
-    if path.exists():
+    if path.exists() and held_seeds(outdir):
         old = json.loads(path.read_text())
         for key, value in identity.items():
             if _essence(key, old.get(key)) != _essence(key, json.loads(json.dumps(value))):
@@ -66,7 +67,7 @@ def _begin(outdir: Path, identity: dict[str, Any]) -> dict[str, Any]:
                     f"{outdir} holds images made with {key} = {json.dumps(old.get(key))}, but this command has "
                     f"{json.dumps(value)}; choose another --outdir, or delete that one"
                 )
-    elif outdir.exists() and any(outdir.iterdir()):
+    elif outdir.exists() and not path.exists() and any(outdir.glob("[!.]*")):
         raise UserError(f"{outdir} is not empty and holds no manifest.json; choose another --outdir")
     manifest = {"status": "incomplete", **identity}
     write_json(path, manifest)
@@ -78,11 +79,11 @@ def _essence(key: str, value: Any) -> Any:
     return value.get("weights_sha256") if key in ("main", "guide") and isinstance(value, dict) else value
 
 
-def _finish(outdir: Path, manifest: dict[str, Any], seeds: list[int], channels: int) -> None:
+def _finish(outdir: Path, manifest: dict[str, Any], seeds: list[int]) -> None:
     """Contact sheet of the first images, and the manifest with a hash of every image."""
-    first = [read_png(image_path(outdir, seed), channels) for seed in seeds[:SHEET_IMAGES]]
+    first = [read_png(image_path(outdir, seed)) for seed in seeds[:SHEET_IMAGES]]
     write_png(outdir / "contact_sheet.png", sheet(first))
-    held = sorted(int(path.stem) for path in outdir.glob("*/*.png"))
+    held = held_seeds(outdir)
     hashes = {seed: sha256(image_path(outdir, seed)) for seed in held}
     write_json(
         outdir / "manifest.json", manifest | {"status": "complete", "num_images": len(held), "images_sha256": hashes}

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edm2lite.config import NetworkConfig, Nimg
+from edm2lite.data.encoders import make_encoder
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
 from edm2lite.network.denoiser import Denoiser
@@ -65,14 +66,22 @@ class SnapshotInfo:
         """Inverse of `to_metadata`; `path` is named in errors."""
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is a safetensors file but no snapshot of edm2lite (no format {FORMAT!r} inside)")
-        if int(metadata.get("format_version", 0)) > FORMAT_VERSION:
-            raise UserError(f"{path} has snapshot format {metadata['format_version']}; update edm2lite to read it")
-        values = {f.name: json.loads(metadata[f.name]) for f in fields(SnapshotInfo) if f.name in metadata}
-        network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["network"].items()}
-        nimg = values["nimg"]
-        return replace(
-            SnapshotInfo(**values), network=NetworkConfig(**network), nimg=None if nimg is None else Nimg(nimg)
-        )
+        if metadata.get("format_version") != str(FORMAT_VERSION):
+            raise UserError(f"{path} has snapshot format {metadata.get('format_version')}; update edm2lite to read it")
+        try:
+            values = {f.name: json.loads(metadata[f.name]) for f in fields(SnapshotInfo) if f.name in metadata}
+            values["network"] = network_config(values["network"])
+            values["nimg"] = None if values["nimg"] is None else Nimg(values["nimg"])
+            make_encoder(values["encoder"])
+            return SnapshotInfo(**values)
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise UserError(f"{path}: its metadata describe no model ({type(e).__name__}: {first_line(e)})") from e
+
+
+def network_config(values: dict[str, Any]) -> NetworkConfig:
+    """Architecture from plain data, where lists stand for tuples."""
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return NetworkConfig(**arguments)
 
 
 def save_snapshot(path: str | os.PathLike, tensors: dict[str, Tensor], info: SnapshotInfo, **extra: str) -> None:
@@ -112,24 +121,29 @@ def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
         raise _unreadable(path, e) from e
 
 
-def load_weights(denoiser: Denoiser, tensors: dict[str, Tensor], path: str | os.PathLike) -> Denoiser:
-    """Fill a denoiser with float32 copies of `tensors` and freeze it.
+def load_weights(info: SnapshotInfo, tensors: dict[str, Tensor], path: str | os.PathLike) -> Denoiser:
+    """The frozen denoiser with float32 weights.
+
+    It is laid out without memory first, so that a file cannot ask for more than the tensors it holds.
 
     Raises:
         UserError: If names or shapes do not fit the architecture that the file's metadata names.
     """
     try:
-        denoiser.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()})
-    except RuntimeError as e:
-        raise UserError(f"{path}: the weights do not fit the architecture named in it: {_first_line(e)}") from e
+        with torch.device("meta"):
+            denoiser = info.denoiser()
+        denoiser.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, assign=True)
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as e:
+        raise UserError(f"{path}: the weights do not fit the architecture named in it: {first_line(e)}") from e
     return denoiser.eval().requires_grad_(False)
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> UserError:
     if not Path(path).is_file():
         return UserError(f"{path}: there is no such snapshot file; check the path")
-    return UserError(f"{path} is damaged or no safetensors file ({_first_line(error)}); copy or train it again")
+    return UserError(f"{path} is damaged or no safetensors file ({first_line(error)}); copy or train it again")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An exception's text, short enough for one line."""
     return " ".join(str(error).split())[:200]

@@ -7,14 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from edm2lite.config import NetworkConfig, Nimg
-from edm2lite.errors import UserError
+from edm2lite.config import Nimg
+from edm2lite.data.encoders import VAE_STATISTICS, make_encoder
+from edm2lite.errors import UserError, unknown_name
 from edm2lite.network.denoiser import Denoiser
-from edm2lite.snapshots.files import SnapshotInfo, load_weights, read_info, read_tensors
-from edm2lite.snapshots.nvidia_pickle import PublishedObject, PublishedSnapshot, read_nvidia_pickle
+from edm2lite.snapshots.files import SnapshotInfo, first_line, load_weights, network_config, read_info, read_tensors
+from edm2lite.snapshots.nvidia_pickle import PublishedSnapshot, read_nvidia_pickle
 from edm2lite.snapshots.posthoc import find_or_reconstruct
 
 NVIDIA_LICENCE = "CC BY-NC-SA 4.0 (NVIDIA)"
@@ -83,28 +85,33 @@ def load_model(
                 f"{path} is one snapshot with {name} {'unknown' if stored is None else stored}, but {name} {asked} was "
                 f"asked for; leave {name} out, or name the run directory"
             )
-    return LoadedModel(load_weights(info.denoiser(), tensors, path).to(device), info, path)
+    return LoadedModel(load_weights(info, tensors, path).to(device), info, path)
 
 
 def _read_nvidia(path: Path) -> tuple[SnapshotInfo, dict[str, Tensor]]:
     """Snapshot in NVIDIA's layout, as ours."""
     published = read_nvidia_pickle(path)
-    arguments = dict(published.network.init_kwargs)
+    arguments = {k: v for k, v in published.network.init_kwargs.items() if k != "use_fp16"}
     try:
-        shape = {k: int(arguments.pop(k)) for k in ("img_resolution", "img_channels", "label_dim")}  # type: ignore[call-overload]
-        arguments.pop("use_fp16", None)
-        network = NetworkConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})  # type: ignore[arg-type]
+        shape: dict[str, Any] = {k: arguments.pop(k) for k in ("img_resolution", "img_channels", "label_dim")}
+        if not all(type(v) is int and v >= 0 for v in shape.values()):
+            raise TypeError("sizes must be whole numbers")
+        info = SnapshotInfo(
+            network=network_config(arguments), encoder=_encoder(published), licence=NVIDIA_LICENCE, **shape
+        )
     except (KeyError, TypeError, ValueError) as e:
-        raise UserError(f"{path}: its network is not an EDM2 denoiser ({type(e).__name__}: {e})") from e
-    info = SnapshotInfo(network=network, encoder=_encoder(published, path), licence=NVIDIA_LICENCE, **shape)
+        raise UserError(f"{path}: no EDM2 denoiser that can be used here ({type(e).__name__}: {first_line(e)})") from e
     return info, {name: torch.from_numpy(array) for name, array in published.tensors.items()}
 
 
-def _encoder(published: PublishedSnapshot, path: Path) -> dict[str, Any]:
-    """Specification of the encoder that a published snapshot names."""
-    name = published.encoder.class_name if isinstance(published.encoder, PublishedObject) else "StandardRGBEncoder"
-    if name == "StandardRGBEncoder":
+def _encoder(published: PublishedSnapshot) -> dict[str, Any]:
+    """Specification of the encoder that a published snapshot names, with its own statistics if it has any."""
+    if published.encoder is None or published.encoder.class_name == "StandardRGBEncoder":
         return {"name": "rgb", "scale": 127.5}
-    if name == "StabilityVAEEncoder":
-        return {"name": "vae"}
-    raise UserError(f"{path}: unknown encoder {name}; known are StandardRGBEncoder and StabilityVAEEncoder")
+    if published.encoder.class_name != "StabilityVAEEncoder":
+        raise unknown_name("encoder", published.encoder.class_name, ("StandardRGBEncoder", "StabilityVAEEncoder"))
+    arguments = published.encoder.init_kwargs
+    statistics = {k: np.asarray(arguments[k], np.float64).tolist() for k in VAE_STATISTICS if k in arguments}
+    spec = {"name": "vae", **statistics}
+    make_encoder(spec)
+    return spec

@@ -1,5 +1,6 @@
 """Post-hoc EMA: any EMA length at any stored time, as a linear combination of stored snapshots (2024a, Section 3.2)."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edm2lite.config import Nimg
+from edm2lite.files import cache_dir
 from edm2lite.snapshots.files import SnapshotInfo, read_info, read_metadata, read_tensors, save_snapshot
 from edm2lite.snapshots.index import StoredSnapshot, snapshot_name, snapshots_until
 from edm2lite.snapshots.power_function import posthoc_coefficients
@@ -34,7 +36,7 @@ def find_or_reconstruct(run_dir: str | os.PathLike, nimg: int | None, sigma_rel:
 
 def _cached_reconstruction(run_dir: Path, stored: Sequence[StoredSnapshot], nimg: Nimg, sigma_rel: float) -> Path:
     """Reconstruct once; the cached file names its sources and is made again when they changed."""
-    path = run_dir / "posthoc" / snapshot_name(nimg, sigma_rel)
+    path = _cache_folder(run_dir) / snapshot_name(nimg, sigma_rel)
     column = posthoc_coefficients([s.nimg for s in stored], [s.sigma_rel for s in stored], [nimg], [sigma_rel])[:, 0]
     sources = json.dumps(
         [[s.path.name, s.path.stat().st_mtime_ns, float(c)] for s, c in zip(stored, column, strict=True)]
@@ -44,6 +46,13 @@ def _cached_reconstruction(run_dir: Path, stored: Sequence[StoredSnapshot], nimg
         tensors = combine([s.path for s in stored], column.tolist()) | _fixed_tensors(stored[-1].path, info)
         save_snapshot(path, tensors, info.at(nimg, sigma_rel), sources=sources)
     return path
+
+
+def _cache_folder(run_dir: Path) -> Path:
+    """Beside the snapshots; for a run that belongs to somebody else, in the user's own cache."""
+    if os.access(run_dir, os.W_OK):
+        return run_dir / "posthoc"
+    return cache_dir() / "posthoc" / hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
 
 
 def combine(paths: Sequence[Path], coefficients: Sequence[float]) -> dict[str, Tensor]:

@@ -9,16 +9,16 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from edm2lite.config import TrainConfig, plain
+from edm2lite.config import Nimg, TrainConfig, plain
 from edm2lite.data.datasets import Dataset, load_dataset
 from edm2lite.data.positions import PositionDataset, PositionSampler
+from edm2lite.errors import UserError
+from edm2lite.network.precision import compute_dtype
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.callbacks import CheckpointWriter, LogWriter, Progress, SnapshotWriter
 from edm2lite.training.loggers import make_loggers
 from edm2lite.training.module import EDM2Module
 from edm2lite.training.rundir import RunDir, preflight
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class PositionData(L.LightningDataModule):
@@ -52,21 +52,26 @@ def fit(cfg: TrainConfig) -> None:
         NonFiniteError: If loss or gradients stop being finite.
     """
     preflight(cfg)
-    dataset = load_dataset(cfg.data)
-    run = RunDir(cfg.run_dir)
-    rank_zero_only(run.begin)(cfg)
-    latest = run.latest_checkpoint()
-    torch.manual_seed(cfg.training.seed)
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator is gpu, but no CUDA device is here; choose cpu or auto")
+    dataset, run = load_dataset(cfg.data), RunDir(cfg.run_dir)
     info = SnapshotInfo(
         img_resolution=dataset.img_resolution, img_channels=dataset.img_channels, label_dim=dataset.label_dim,
         network=cfg.network, encoder=dataset.encoder, dataset=dataset.name,
     )  # fmt: skip
+    torch.manual_seed(cfg.training.seed)
     denoiser = info.denoiser().to(memory_format=torch.channels_last)  # where convolutions are fastest
-    denoiser.compute_dtype = DTYPES[cfg.training.precision]
+    denoiser.compute_dtype = compute_dtype(cfg.training.precision)
+    rank_zero_only(run.begin)(cfg)
+    latest = run.latest_checkpoint()
     trainer = make_trainer(cfg, run, info, resume_nimg=latest[0] if latest else 0)
-    trainer.fit(
-        EDM2Module(denoiser, cfg.training), datamodule=PositionData(dataset, cfg), ckpt_path=latest and str(latest[1])
-    )
+    module, data = EDM2Module(denoiser, cfg.training), PositionData(dataset, cfg)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=latest and str(latest[1]))
+    except SystemExit as e:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from e
+    if trainer.is_global_zero:
+        print(f"{run.path}: trained to nimg {Nimg(module.nimg)}; sample with: sample.py --main.path {run.path}")
 
 
 def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, resume_nimg: int) -> L.Trainer:
@@ -81,12 +86,17 @@ def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, resume_nimg:
     if cfg.logging.progress_bar:
         callbacks.append(Progress(total))
     return L.Trainer(
-        accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes,
+        accelerator=_accelerator(cfg.trainer.accelerator), devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes,
         strategy=cfg.trainer.strategy, precision="32-true", max_steps=total // t.batch_size, max_epochs=-1,
         callbacks=callbacks, logger=make_loggers(cfg.logging, run, resume_nimg, plain(asdict(cfg))),
         enable_progress_bar=cfg.logging.progress_bar, enable_checkpointing=False, enable_model_summary=False,
         use_distributed_sampler=False, barebones=False, log_every_n_steps=1,
     )  # fmt: skip
+
+
+def _accelerator(name: str) -> str:
+    """ "auto" is a CUDA device or the CPU; nothing else computes in float64, which the weight normalisation needs."""
+    return name if name != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
 
 
 def _quiet() -> None:

@@ -1,6 +1,7 @@
 """Loggers: a CSV file that survives resuming, and the optional TensorBoard and W&B."""
 
 import csv
+import hashlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,16 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def _keep_until(self, nimg: int) -> None:
-        if self.path.exists():
-            header, *rows = self.path.read_text().splitlines(keepends=True)
-            write_text(self.path, header + "".join(row for row in rows if int(row.split(",")[0]) <= nimg))
+        """Keep whole lines up to `nimg`; a process killed while writing may have left a torn one."""
+        if not self.path.exists():
+            return
+        lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if not lines or not lines[0].startswith("nimg,"):
+            self.path.unlink()
+            return
+        columns = lines[0].count(",")
+        rows = [line for line in lines[1:] if line.count(",") == columns and int(line.split(",")[0]) <= nimg]
+        write_text(self.path, "".join([lines[0], *rows]))
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -69,7 +77,12 @@ def make_loggers(cfg: LoggingConfig, run: RunDir, resume_nimg: int, hyperparamet
             from lightning.pytorch.loggers import WandbLogger
 
             wandb = WandbLogger(
-                project=cfg.wandb_project, name=run.path.name, save_dir=str(run.path), offline=cfg.wandb == "offline"
+                project=cfg.wandb_project,
+                name=run.path.name,
+                save_dir=str(run.path),
+                offline=cfg.wandb == "offline",
+                id=hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:16],
+                resume="allow",
             )
             wandb.log_hyperparams(hyperparameters)
             loggers.append(wandb)

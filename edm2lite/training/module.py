@@ -1,5 +1,6 @@
 """The Lightning module: one batch is one optimizer step."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -114,16 +115,17 @@ class EDM2Module(L.LightningModule):
 
     def _stop_if_nonfinite(self, what: str, value: Tensor) -> None:
         """Raise on all ranks, before the update, if `value` is not finite on any of them."""
-        bad = torch.zeros(self.trainer.world_size, device=self.device)
-        bad[self.global_rank] = (~value.isfinite()).to(bad)
-        bad = self.trainer.strategy.reduce(bad, reduce_op="sum")
-        if not bad.any():
+        values = torch.zeros(self.trainer.world_size, device=self.device)
+        values[self.global_rank] = value
+        values = self.trainer.strategy.reduce(values, reduce_op="sum")
+        if values.isfinite().all():
             return
-        ranks = ", ".join(str(rank) for rank in bad.nonzero().flatten().tolist())
+        ranks = ", ".join(f"{rank} ({v})" for rank, v in enumerate(values.tolist()) if not math.isfinite(v))
         raise NonFiniteError(
-            f"{what} not finite at step {self.trainer.global_step} (nimg {self.nimg}) on rank {ranks}, value here "
-            f"{value.item()}; the weights were not updated. Lower training.ref_lr, check the data"
-            + (", or set training.nonfinite_gradients=zero" if what == "gradients" else "")
+            f"{what} not finite at step {self.trainer.global_step} (nimg {self.nimg}) on rank {ranks}; the weights were not "
+            "updated. Check the data; "
+            + ("go on with training.nonfinite_gradients=zero, or " if what == "gradients" else "")
+            + "begin another run_dir with a lower training.ref_lr"
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from edm2lite.files import write_text
 
 # What may differ between a run and its continuation, because the result does not depend on it.
 _FREE = {"run_dir", "trainer", "logging", "data.num_workers", "training.batch_per_device", "training.total_nimg"}
-_FREE |= {"training.checkpoint_nimg", "training.snapshot_nimg"}
+_FREE |= {"training.checkpoint_nimg", "training.snapshot_nimg", "training.nonfinite_gradients", "training.loss_scaling"}
 
 
 class RunDir:
@@ -38,16 +38,22 @@ class RunDir:
         found = [(Nimg(path.stem), path) for path in self.checkpoints.glob("[!.]*.ckpt")]
         return max(found, default=None)
 
+    @property
+    def started(self) -> bool:
+        """Whether there is anything to continue: a run that died before its first snapshot or checkpoint binds nobody."""
+        return self.config.exists() and any(any(d.glob("[!.]*")) for d in (self.checkpoints, self.snapshots))
+
     def begin(self, cfg: TrainConfig) -> None:
         """Write the configuration of a new run (that of an old one stays); clear what a killed process left half-written."""
-        for leftover in self.path.glob("**/.*.tmp"):
-            leftover.unlink(missing_ok=True)
-        if not self.config.exists():
+        for folder in (self.checkpoints, self.snapshots):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+        if not self.started:
             write_text(self.config, yaml.safe_dump(plain(asdict(cfg)), sort_keys=False))
 
     def check(self, cfg: TrainConfig) -> None:
         """Raise a UserError, naming the setting and both values, if the directory holds a run that `cfg` does not continue."""
-        if not self.config.exists():
+        if not self.started:
             return
         old = _flatten(yaml.safe_load(self.config.read_text()))
         for key, value in _flatten(plain(asdict(cfg))).items():

@@ -17,7 +17,10 @@ def test_training_is_deterministic_and_leaves_the_global_stream_alone():
     torch.manual_seed(5)
     a = train_classifier(load_digits())
     assert torch.equal(torch.rand(3), expected)
+    torch.set_num_threads(2)
     b = load_detector("digits")
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
     for p, q in zip(a.parameters(), b.parameters(), strict=True):
         assert torch.equal(p, q)
     data = load_digits()

@@ -12,6 +12,7 @@ from edm2lite.evaluation.metrics import compute_metrics, compute_reference
 from edm2lite.evaluation.statistics import ReferenceStats
 from edm2lite.sampling.images import image_path, write_png
 from edm2lite.sampling.write import sample
+from tests.conftest import GOLDEN
 
 SAMPLER = SamplerConfig(num_steps=4)
 
@@ -66,5 +67,17 @@ def test_folders_that_cannot_be_scored(ref, tmp_path):
     with pytest.raises(UserError, match=r"b\.png cannot be read"):
         compute_metrics(MetricsConfig(ref=ref, images=str(tmp_path)))
     write_png(tmp_path / "b.png", np.zeros((1, 9, 9), np.uint8))
-    with pytest.raises(UserError, match="differ in size"):
+    with pytest.raises(UserError, match=r"b\.png has shape \[1, 9, 9\]"):
         compute_metrics(MetricsConfig(ref=ref, images=str(tmp_path)))
+    write_png(tmp_path / "b.png", np.zeros((3, 8, 8), np.uint8))
+    with pytest.raises(UserError, match=r"\[3, 8, 8\] .* reference's images have \[1, 8, 8\]"):
+        compute_metrics(MetricsConfig(ref=ref, images=str(tmp_path)))
+    (tmp_path / "manifest.json").write_text('{"status": "incomplete"}')
+    with pytest.raises(UserError, match="is not complete"):
+        compute_metrics(MetricsConfig(ref=ref, images=str(tmp_path)))
+
+
+def test_models_of_other_images_are_refused(ref):
+    with pytest.raises(UserError, match=r"the main model has shape \[3, 16, 16\]"):
+        main = ModelRef(path=str(GOLDEN / "snapshot-guide.pkl"))
+        compute_metrics(MetricsConfig(ref=ref, main=main, seeds="0-3", sampler=SAMPLER, device="cpu"))

@@ -19,17 +19,6 @@ def test_streaming_equals_numpy_whatever_the_batches():
         np.testing.assert_allclose(stats.sigma, np.cov(reference.T), rtol=1e-9, atol=1e-9)
 
 
-def test_merging_is_streaming():
-    x = torch.randn(100, 5)
-    whole, left, right = FeatureStats(5), FeatureStats(5), FeatureStats(5)
-    whole.update(x)
-    left.update(x[:37])
-    right.update(x[37:])
-    left.merge(right)
-    torch.testing.assert_close(left.sigma, whole.sigma)
-    assert left.count == 100
-
-
 def test_too_few_images():
     stats = FeatureStats(3)
     stats.update(torch.zeros(1, 3))

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -60,12 +62,25 @@ def test_a_table_from_models_to_report(cfg, tmp_path, capsys, monkeypatch):
     assert set(sources) == {"data:"}, "self-contained"
 
 
-def test_a_changed_setting_is_computed_anew(cfg):
+def test_a_changed_setting_is_computed_anew_and_old_ones_are_kept(cfg, monkeypatch):
     compute_table(cfg)
-    ledger = json.loads((tables.Path(cfg.outdir) / "results.json").read_text())
-    keys = [json.loads(key) for key in ledger]
-    assert len({json.dumps(k) for k in keys}) == len(keys) == 6 * 3 + 2 * 3
+    ledger = Path(cfg.outdir) / "results.json"
+    before = json.loads(ledger.read_text())
+    keys = [json.loads(key) for key in before]
     assert {"main", "guide", "weight", "seeds", "batch_size", "sampler", "detector", "reference"} == set(keys[0])
+    assert len(before) == 6 * 3 + 2 * 3
+    compute_table(replace(cfg, sampler=SamplerConfig(num_steps=4), rows=cfg.rows[:1]))
+    after = json.loads(ledger.read_text())
+    assert len(after) == len(before) + 2 * 3 and before.items() <= after.items()
+
+
+def test_a_single_file_can_be_a_main(cfg, tiny_run, tmp_path):
+    file = ModelRef(path=str(tiny_run / "snapshots" / "320-ema0.1.safetensors"))
+    guide = ModelRef(path=str(tiny_run / "snapshots" / "80-ema0.05.safetensors"))
+    rows = (TableRow(name="alone"), TableRow(name="guided", guide=guide, weights=(2.0,)))
+    table = compute_table(replace(cfg, main=file, rows=rows, outdir=str(tmp_path / "out"), confirm=False))
+    assert [(r.main_ema, r.guide_ema) for r in table.results] == [(0.1, None), (0.1, 0.05)]
+    write_report(ReportConfig(tables=(str(tmp_path / "out"),), out=str(tmp_path / "r.html"), seeds="0-1"))
 
 
 def result(mean, sd=0.1, guide=None, weight=1.0):
@@ -91,6 +106,10 @@ def test_rows_that_make_no_sense_are_refused(tmp_path):
         TableRow(name="x", weights=(2.0,))
     with pytest.raises(UserError, match="other than 1 with one"):
         TableRow(name="x", guide=ModelRef(path="g"), weights=(1.0, 2.0))
+    with pytest.raises(UserError, match="different from each other"):
+        TableConfig(rows=(TableRow(name="a"), TableRow(name="a")))
+    with pytest.raises(UserError, match="given as main_ema"):
+        TableConfig(main=ModelRef(path="x", ema=0.1))
     with pytest.raises(UserError, match="no finished table"):
         read_table(tmp_path)
     with pytest.raises(UserError, match="no tables were named"):

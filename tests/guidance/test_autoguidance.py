@@ -63,3 +63,9 @@ def test_models_of_different_images_are_refused():
     other.img_resolution = 64
     with pytest.raises(UserError, match="differ in img_resolution: 8 and 64"):
         guided(tiny_denoiser(), other, 2)
+
+
+def test_models_of_different_classes_are_refused_but_none_are_fine():
+    with pytest.raises(UserError, match="have 10 and 3 classes"):
+        guided(tiny_denoiser(label_dim=10), tiny_denoiser(label_dim=3), 2)
+    guided(tiny_denoiser(label_dim=10), tiny_denoiser(), 2)

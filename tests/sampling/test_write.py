@@ -1,6 +1,9 @@
 """sample.py: bytes, resuming, manifest."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from edm2lite.sampling.generate import generate
 from edm2lite.sampling.images import image_path, sheet
 from edm2lite.sampling.pair import load_pair
 from edm2lite.sampling.write import sample
-from tests.conftest import run_script, tiny_denoiser
+from tests.conftest import ROOT, run_script, tiny_denoiser
 
 SAMPLER = SamplerConfig(num_steps=5)
 
@@ -83,6 +86,7 @@ def test_manifest_says_who_made_the_images(tiny_run, tmp_path):
         )
     )
     manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["seeds"] == "0-9"
     assert manifest["status"] == "complete" and manifest["num_images"] == 10 == len(manifest["images_sha256"])
     assert manifest["main"]["ema"] == 0.07 and manifest["main"]["nimg"] == 320
     assert manifest["guide"]["nimg"] == 80 and manifest["weight"] == 1.5
@@ -118,16 +122,47 @@ def test_label_and_classes(tiny_run):
         next(pair.sample([0], SAMPLER, 4, label=10))
 
 
-def test_killed_halfway_the_same_command_goes_on(tiny_run, all_at_once, tmp_path):
-    command = ["sample.py", f"--main.path={tiny_run}", "--seeds=0-19", "--sampler.num_steps=5", "--batch_size=8"]
-    command += [f"--outdir={tmp_path / 'out'}", "--device=cpu"]
-    assert run_script(*command).returncode == 0
-    made = images(tmp_path / "out")
-    for seed in (3, 11, 19):
-        image_path(tmp_path / "out", seed).unlink()
-    done = run_script(*command)
-    assert done.returncode == 0 and "17 of 20 images are there already" in done.stdout
-    assert images(tmp_path / "out") == made == all_at_once
+def test_killed_halfway_the_same_command_goes_on(tiny_run, tmp_path):
+    command = [
+        "sample.py",
+        f"--main.path={tiny_run}",
+        "--seeds=0-299",
+        "--sampler.num_steps=8",
+        "--batch_size=4",
+        "--device=cpu",
+    ]
+    assert run_script(*command, f"--outdir={tmp_path / 'whole'}").returncode == 0
+    process = subprocess.Popen([sys.executable, *command, f"--outdir={tmp_path / 'out'}"], cwd=ROOT)
+    while len(images(tmp_path / "out")) < 20:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    held = len(images(tmp_path / "out"))
+    assert 20 <= held < 300 and json.loads((tmp_path / "out" / "manifest.json").read_text())["status"] == "incomplete"
+    done = run_script(*command, f"--outdir={tmp_path / 'out'}")
+    assert done.returncode == 0 and f"{held} of 300 images are there already" in done.stdout
+    assert images(tmp_path / "out") == images(tmp_path / "whole")
+
+
+def test_a_failed_start_leaves_the_folder_free(tiny_run, tmp_path):
+    with pytest.raises(UserError, match="classes 0-9"):
+        sample(config(tiny_run, tmp_path / "out", label=99))
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / ".manifest.json.1.tmp").touch()  # killed during the first write
+    sample(config(tiny_run, tmp_path / "out", "0-3", label=9))
+    (tmp_path / "out" / "notes").mkdir()
+    (tmp_path / "out" / "notes" / "foo.png").touch()
+    sample(config(tiny_run, tmp_path / "out", "0-5", label=9))
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["num_images"] == 6
+
+
+def test_images_that_are_not_finite_are_an_error_not_black():
+    batches = generate(
+        lambda x, sigma, labels: x * torch.inf, [4, 5, 6], shape=(1, 8, 8), label_dim=0, sampler=SAMPLER, batch_size=2
+    )
+    with pytest.raises(UserError, match="images of seeds 4-5 are not finite"):
+        next(batches)
 
 
 def test_sheet_layout():

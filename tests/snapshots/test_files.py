@@ -30,7 +30,7 @@ def test_round_trip_is_exact(snapshot):
     net, path = snapshot
     assert read_info(path) == INFO
     assert read_metadata(path)["sources"] == "[1]" and read_metadata(path)["sigma_data"] == "0.5"
-    loaded = load_weights(INFO.denoiser(), read_tensors(path), path)
+    loaded = load_weights(INFO, read_tensors(path), path)
     for name, tensor in net.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
     assert not any(p.requires_grad for p in loaded.parameters())
@@ -77,4 +77,30 @@ def test_missing_foreign_and_newer_files(tmp_path, snapshot):
 def test_weights_that_do_not_fit_are_refused(snapshot):
     _, path = snapshot
     with pytest.raises(UserError, match="do not fit the architecture"):
-        load_weights(INFO.denoiser(), {"unet.out_gain": torch.zeros(1)}, path)
+        load_weights(INFO, {"unet.out_gain": torch.zeros(1)}, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("img_resolution", "{"),
+        ("network", "3"),
+        ("network", '{"model_chanels": 3}'),
+        ("network", '{"model_channels": "many"}'),
+        ("network", '{"model_channels": 0}'),
+        ("encoder", '{"name": "vae", "vae": "somebody/elses-code"}'),
+        ("encoder", '{"name": "jpeg"}'),
+        ("nimg", '"a lot"'),
+    ],
+)
+def test_hostile_metadata_are_refused(tmp_path, key, value):
+    save_file({"w": torch.zeros(2)}, tmp_path / "x.safetensors", INFO.to_metadata() | {key: value})
+    with pytest.raises(UserError, match=r"x\.safetensors: its metadata describe no model"):
+        read_info(tmp_path / "x.safetensors")
+
+
+def test_a_file_cannot_ask_for_more_memory_than_it_has_tensors():
+    huge = NetworkConfig(model_channels=10**6)
+    info = SnapshotInfo(img_resolution=64, img_channels=4, label_dim=1000, network=huge)
+    with pytest.raises(UserError, match="do not fit the architecture"):
+        load_weights(info, {"unet.out_gain": torch.zeros(1)}, "huge.safetensors")

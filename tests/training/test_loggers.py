@@ -20,6 +20,23 @@ def test_lines_after_the_checkpoint_are_taken_back(tmp_path):
     assert path.read_text().splitlines() == ["nimg,loss,lr", "16,8,0.01", "32,16,0.01", "48,7,0.02"]
 
 
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        ("", []),
+        ("nimg,lo", []),
+        ("nimg,loss\n", ["nimg,loss"]),
+        ("nimg,loss\n16,8\n32", ["nimg,loss", "16,8"]),
+        ("nimg,loss\n16,8\n32,", ["nimg,loss", "16,8"]),
+    ],
+)
+def test_a_log_torn_by_a_kill_is_mended(tmp_path, found, kept):
+    path = tmp_path / "metrics.csv"
+    path.write_text(found)
+    MetricsCSV(path, 100).log_metrics({"loss": 1.0}, step=48)
+    assert path.read_text().splitlines() == [*(kept or ["nimg,loss"]), "48,1"]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_tensorboard_is_optional(tmp_path, monkeypatch):
     assert len(make_loggers(LoggingConfig(), RunDir(tmp_path), 0, {})) == 1

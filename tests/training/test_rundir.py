@@ -15,7 +15,11 @@ def config(tmp_path, **training) -> TrainConfig:
 
 def test_what_does_not_change_the_result_may_differ(tmp_path):
     cfg = config(tmp_path)
-    RunDir(cfg.run_dir).begin(cfg)
+    run = RunDir(cfg.run_dir)
+    run.begin(cfg)
+    run.check(config(tmp_path, seed=1))  # nothing has been trained yet
+    run.checkpoints.mkdir()
+    run.checkpoint(Nimg("8Mi")).touch()
     RunDir(cfg.run_dir).check(config(tmp_path, batch_per_device=32, total_nimg=Nimg("4Gi")))
     RunDir(cfg.run_dir).check(replace(cfg, trainer=TrainerConfig(devices=4)))
     with pytest.raises(UserError, match=r"training.seed = 0, but this command sets 1"):
@@ -45,3 +49,14 @@ def test_finished(tmp_path, capsys):
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not divide over 3 devices"):
         preflight(replace(config(tmp_path), trainer=TrainerConfig(devices=3)))
+
+
+def test_begin_clears_its_own_leftovers_and_nothing_else(tmp_path):
+    cfg = config(tmp_path)
+    run = RunDir(cfg.run_dir)
+    mine, theirs = run.snapshots / ".8Mi-ema0.05.safetensors.1.tmp", run.path / "docs" / ".thesis.tmp"
+    for path in (mine, theirs):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    run.begin(cfg)
+    assert not mine.exists() and theirs.exists()
