@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
@@ -124,13 +125,30 @@ class _Parser(ArgumentParser):
     """One `error:` line instead of the usage block, with the option that was probably meant."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        raise UserError(_plainly(message) + self._hint(message))
+
+    def _hint(self, message: str) -> str:
         wrong = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", message)
-        hint = ""
-        if wrong:
-            options = {option[2:] for option in self._option_string_actions if option.startswith("--")}
-            close = difflib.get_close_matches(wrong[1].split(".")[-1], {o.split(".")[-1] for o in options}, 1)
-            hint = "; did you mean " + " or ".join(sorted(o for o in options if o.split(".")[-1] in close)) + "?"
-        raise UserError(" ".join(str(message).split()) + (hint if wrong and close else "; see --help for the options"))
+        if not wrong:
+            return "" if "--help" in message else "; see --help for the options"
+        options = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        close = difflib.get_close_matches(wrong[1], options, 1)
+        if not close:
+            ends = {option.split(".")[-1] for option in options}
+            close = difflib.get_close_matches(wrong[1].split(".")[-1], ends, 1)
+            close = sorted(option for option in options if option.split(".")[-1] in close)
+        return f"; did you mean {' or '.join(close)}?" if close else "; see --help for the options"
+
+
+def _plainly(message: str) -> str:
+    """A parser's message on one line, without Python's type names."""
+    text = " ".join(str(message).split())
+    text = re.sub(
+        r"Does not validate against any of the Union subtypes.*?Not of type \w+: (.*?not a number of images).*",
+        r"\1",
+        text,
+    )
+    return re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
 
 
 class _Formatter(DefaultHelpFormatter):
@@ -157,6 +175,14 @@ def build_parser(name: str, command: Command) -> ArgumentParser:
     return parser
 
 
+def _installed(argument: str) -> str:
+    """A configuration that comes with the package, for `configs/...` that is not below the working directory."""
+    installed = Path(__file__).parent / argument
+    if argument.startswith("configs/") and not Path(argument).exists() and installed.is_file():
+        return str(installed)
+    return argument
+
+
 def run(name: str, command: Command, argv: Sequence[str]) -> None:
     """Parse and run one command.
 
@@ -165,11 +191,11 @@ def run(name: str, command: Command, argv: Sequence[str]) -> None:
     """
     parser = build_parser(name, command)
     try:
-        namespace = parser.parse_args(list(argv))
+        namespace = parser.parse_args([_installed(argument) for argument in argv])
         namespace.pop("config", None)
         cfg = command.config(**vars(parser.instantiate(namespace)))
     except (ArgumentError, UnicodeDecodeError) as e:
-        raise UserError(" ".join(str(e).split())) from e
+        raise UserError(_plainly(str(e))) from e
     command.run(cfg)
 
 
@@ -194,7 +220,7 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
         print(f"error: {e}", file=sys.stderr)
         return 2
     except OSError as e:
-        print(f"error: {e.filename or 'a file'}: {e.strerror or e}; finished work is kept", file=sys.stderr)
+        print(f"error: {e.filename or 'a file'}: {e.strerror or e}; check path, permissions and space", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; to go on, run the same command", file=sys.stderr)

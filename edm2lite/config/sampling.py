@@ -1,5 +1,6 @@
 """Settings of sampling: which models, how combined, which solver."""
 
+import math
 from dataclasses import dataclass, field
 
 from edm2lite.config.units import Nimg, check_choice, check_range
@@ -23,6 +24,9 @@ class ModelRef:
     def __post_init__(self) -> None:
         if self.path is None and (self.nimg is not None or self.ema is not None):
             raise UserError("nimg or ema of a model is set without its path; name the run directory, too")
+        check_range(
+            "ema", self.ema is None or 0 < self.ema < 0.2886, self.ema, "an EMA length sigma_rel in (0, 0.2886)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +39,26 @@ class GuidanceConfig:
 
     weight: float | None = None
 
+    def __post_init__(self) -> None:
+        check_range(
+            "guidance.weight", self.weight is None or math.isfinite(self.weight), self.weight, "a finite number"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """EDM's Heun sampler (Karras et al. 2022, Algorithms 1 and 2)."""
+    """EDM's Heun sampler (Karras et al. 2022, Algorithms 1 and 2).
+
+    Attributes:
+        num_steps: Noise levels; the network is evaluated 2 num_steps - 1 times.
+        sigma_min: Lowest noise level.
+        sigma_max: Highest noise level.
+        rho: How much the levels gather at the low end.
+        S_churn: Amount of fresh noise; 0: the deterministic sampler.
+        S_min: Lowest noise level at which noise is added.
+        S_max: Highest such level; .inf: no limit.
+        S_noise: Factor on the added noise.
+    """
 
     num_steps: int = 32
     sigma_min: float = 0.002
@@ -51,6 +71,8 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_range("sampler.num_steps", self.num_steps >= 2, self.num_steps, "at least 2")
+        check_range("sampler.S_churn", self.S_churn >= 0, self.S_churn, "0 or more")
+        check_range("sampler.sigma_max", self.sigma_max < float("inf"), self.sigma_max, "finite")
         check_range("sampler.rho", self.rho > 0, self.rho, "positive")
         ok = 0 < self.sigma_min < self.sigma_max
         check_range("sampler.sigma_min", ok, self.sigma_min, f"positive and below sigma_max ({self.sigma_max})")

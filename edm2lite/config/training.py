@@ -51,6 +51,10 @@ class NetworkConfig:
             check_range(f"network.{name}", getattr(self, name) > 0, getattr(self, name), "positive")
         ok = len(self.channel_mult) > 0 and min(self.channel_mult) > 0
         check_range("network.channel_mult", ok, list(self.channel_mult), "a list of positive numbers")
+        taps = self.resample_filter
+        check_range(
+            "network.resample_filter", len(taps) > 0 and len(taps) % 2 == 0, list(taps), "an even number of taps"
+        )
         check_range("network.sigma_data", self.sigma_data > 0, self.sigma_data, "positive")
 
 

@@ -13,8 +13,10 @@ _SUFFIXES = {"Gi": 2**30, "Mi": 2**20, "Ki": 2**10}
 class Nimg(int):
     """A number of training images; reads and prints binary suffixes: Nimg("128Mi") == 134217728."""
 
-    def __new__(cls, value: "SupportsIndex | str") -> "Nimg":
-        text = value.strip() if isinstance(value, str) else str(operator.index(value))
+    def __new__(cls, value: "SupportsIndex | float | str") -> "Nimg":
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        text = value.strip() if isinstance(value, str) else str(operator.index(value))  # type: ignore[arg-type]
         match = re.fullmatch(r"(\d[\d_]*)(Ki|Mi|Gi)?", text)
         if not match:
             raise UserError(f"{value!r} is not a number of images; write 2097152, 2048Ki or 2Mi")

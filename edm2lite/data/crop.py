@@ -17,6 +17,7 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
     """
     from PIL import Image
 
+    image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3:
         raise UserError(f"center_crop got {image.dtype} {list(image.shape)}; it takes uint8 [H, W, C]")
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)

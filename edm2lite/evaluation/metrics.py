@@ -96,6 +96,8 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
 
 def _score_folder(folder: Path, ref: ReferenceStats, detector: Classifier) -> dict[str, Any]:
     """Distance of all PNGs under a folder, the contact sheet aside."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; --images names one that sample.py wrote")
     manifest = folder / "manifest.json"
     if manifest.is_file() and json.loads(manifest.read_text()).get("status") != "complete":
         raise UserError(f"{folder} is not complete (see its manifest.json); run its sample.py command again")

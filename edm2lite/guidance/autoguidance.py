@@ -1,5 +1,6 @@
 """Guidance by a second denoiser (Karras et al. 2024b, arXiv 2406.02507, Eq. 3): CFG and autoguidance alike."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,8 @@ def guided(main: Denoise, guide: Denoise | None, weight: float) -> Denoise:
     """
     if weight == 1:
         return main
+    if not math.isfinite(weight):
+        raise UserError(f"guidance weight is {weight}; it must be a finite number")
     if guide is None:
         raise UserError(
             f"guidance weight is {weight} but there is no guide; name one (--guide.path) or set the weight to 1"

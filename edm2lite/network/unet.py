@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edm2lite.config import NetworkConfig
+from edm2lite.errors import UserError
 from edm2lite.network.dropout import keyed_dropout
 from edm2lite.network.layers import MPConv, MPEmbedding, MPFourier, mp_cat, mp_silu, mp_sum, normalize, resample
 
@@ -76,6 +77,12 @@ class UNet(nn.Module):
     def __init__(self, cfg: NetworkConfig, img_resolution: int, img_channels: int, label_dim: int):
         super().__init__()
         self.cfg = cfg
+        factor = 2 ** (len(cfg.channel_mult) - 1)
+        if img_resolution % factor or img_resolution < factor:
+            raise UserError(
+                f"network.channel_mult has {len(cfg.channel_mult)} levels, which halve the resolution to 1/{factor}, but the "
+                f"images have {img_resolution} pixels; use fewer levels"
+            )
         widths = [cfg.model_channels * m for m in cfg.channel_mult]
         noise_channels = cfg.model_channels * cfg.channel_mult_noise if cfg.channel_mult_noise else widths[0]
         emb_channels = cfg.model_channels * cfg.channel_mult_emb if cfg.channel_mult_emb else max(widths)

@@ -27,7 +27,7 @@ def sample_heun(
         labels: Classes, int64 [B], or None; handed to `denoise`.
         num_steps, sigma_min, sigma_max, rho: See `karras_sigmas`.
         S_churn, S_min, S_max, S_noise: Amount of fresh noise a step, the noise levels at which it is added, its factor.
-        dtype: Precision of the solver's state; the denoiser chooses its own.
+        dtype: Precision of the solver's state, in which the denoiser is handed x and sigma; what it computes in is its own.
         randn_like: Source of fresh noise; default: torch.randn_like.
 
     Returns:

@@ -19,7 +19,8 @@ class SeededStreams:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
-        if len(seeds) == 0:
+        seeds = list(seeds)
+        if not seeds:
             raise UserError("no seeds were given; at least one is needed")
         self.generators = [torch.Generator("cpu").manual_seed(int(seed) % _MAX_SEED) for seed in seeds]
         self.device = device

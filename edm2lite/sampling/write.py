@@ -64,14 +64,21 @@ def _begin(outdir: Path, identity: dict[str, Any]) -> dict[str, Any]:
         for key, value in identity.items():
             if _essence(key, old.get(key)) != _essence(key, json.loads(json.dumps(value))):
                 raise UserError(
-                    f"{outdir} holds images made with {key} = {json.dumps(old.get(key))}, but this command has "
-                    f"{json.dumps(value)}; choose another --outdir, or delete that one"
+                    f"{outdir} holds images made with another {_difference(key, old.get(key), value)}; "
+                    "choose another --outdir, or delete that one"
                 )
     elif outdir.exists() and not path.exists() and any(outdir.glob("[!.]*")):
         raise UserError(f"{outdir} is not empty and holds no manifest.json; choose another --outdir")
     manifest = {"status": "incomplete", **identity}
     write_json(path, manifest)
     return manifest
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """What differs: "sampler.num_steps (32, now 16)"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return ", ".join(_difference(f"{key}.{k}", old.get(k), new[k]) for k in new if old.get(k) != new[k])
+    return f"{key} ({json.dumps(old)}, now {json.dumps(new)})"
 
 
 def _essence(key: str, value: Any) -> Any:

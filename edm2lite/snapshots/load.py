@@ -73,7 +73,7 @@ def load_model(
 ) -> LoadedModel:  # fmt: skip
     """Like `load_denoiser`, with provenance."""
     path = Path(path)
-    nimg = None if nimg is None else Nimg(nimg)
+    nimg, ema = None if nimg is None else Nimg(nimg), None if ema is None else float(ema)
     if not path.exists():
         raise UserError(f"model {path} does not exist; it must be a run directory, a .safetensors or a .pkl file")
     if path.is_dir():

@@ -4,10 +4,10 @@ A profile weighs the weights of time tau by p(tau) ~ tau^gamma on [0, t]; its le
 sigma_rel of that density relative to t. Time is nimg, the number of training images seen.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from edm2lite.errors import UserError
 
@@ -22,7 +22,7 @@ def sigma_rel_to_gamma(sigma_rel: float) -> float:
     """
     if not 0 < sigma_rel < SIGMA_REL_MAX:
         raise UserError(
-            f"EMA length sigma_rel is {sigma_rel}; it must be in (0, {SIGMA_REL_MAX:.4f}), for example 0.05"
+            f"EMA length sigma_rel is {float(sigma_rel)}; it must be in (0, {SIGMA_REL_MAX:.4f}), for example 0.05"
         )
     t = float(sigma_rel) ** -2
     roots = np.roots([1, 7, 16 - t, 12 - t])
@@ -54,7 +54,7 @@ def _profile_products(t_a: Any, gamma_a: Any, t_b: Any, gamma_b: Any) -> np.ndar
 
 
 def posthoc_coefficients(
-    in_nimg: Sequence[float], in_sigma_rel: Sequence[float], out_nimg: Sequence[float], out_sigma_rel: Sequence[float]
+    in_nimg: ArrayLike, in_sigma_rel: ArrayLike, out_nimg: ArrayLike, out_sigma_rel: ArrayLike
 ) -> np.ndarray:
     """Linear combinations of stored snapshots that come closest to the wanted profiles (2024a, Eqs. 140-148).
 
@@ -71,12 +71,15 @@ def posthoc_coefficients(
     Raises:
         UserError: If no snapshot is as early as a wanted time, or a length is out of range.
     """
-    t_in, g_in = np.asarray(in_nimg, np.float64), np.array([sigma_rel_to_gamma(s) for s in in_sigma_rel])
-    coefficients = np.zeros((len(t_in), len(out_nimg)))
-    for column, (t_out, sigma_rel) in enumerate(zip(out_nimg, out_sigma_rel, strict=True)):
+    t_in, s_in, t_outs, s_outs = (
+        np.atleast_1d(np.asarray(x, np.float64)) for x in (in_nimg, in_sigma_rel, out_nimg, out_sigma_rel)
+    )
+    g_in = np.array([sigma_rel_to_gamma(s) for s in s_in])
+    coefficients = np.zeros((len(t_in), len(t_outs)))
+    for column, (t_out, sigma_rel) in enumerate(zip(t_outs, s_outs, strict=True)):
         use = t_in <= t_out
         if not use.any():
-            raise UserError(f"no snapshot at or before nimg {t_out}; the earliest stored is {t_in.min():.0f}")
+            raise UserError(f"no snapshot at or before nimg {t_out:.0f}; the earliest stored is {t_in.min():.0f}")
         t, g = t_in[use], g_in[use]
         A = _profile_products(t[:, None], g[:, None], t[None, :], g[None, :])
         x = np.linalg.solve(A, _profile_products(t, g, np.float64(t_out), np.float64(sigma_rel_to_gamma(sigma_rel))))

@@ -1,8 +1,10 @@
 """One training run from configuration to snapshots."""
 
 import logging
+import pickle
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -14,7 +16,7 @@ from edm2lite.data.datasets import Dataset, load_dataset
 from edm2lite.data.positions import PositionDataset, PositionSampler
 from edm2lite.errors import UserError
 from edm2lite.network.precision import compute_dtype
-from edm2lite.snapshots.files import SnapshotInfo
+from edm2lite.snapshots.files import SnapshotInfo, first_line
 from edm2lite.training.callbacks import CheckpointWriter, LogWriter, Progress, SnapshotWriter
 from edm2lite.training.loggers import make_loggers
 from edm2lite.training.module import EDM2Module
@@ -64,6 +66,8 @@ def fit(cfg: TrainConfig) -> None:
     denoiser.compute_dtype = compute_dtype(cfg.training.precision)
     rank_zero_only(run.begin)(cfg)
     latest = run.latest_checkpoint()
+    if latest:
+        check_checkpoint(latest[1])
     trainer = make_trainer(cfg, run, info, resume_nimg=latest[0] if latest else 0)
     module, data = EDM2Module(denoiser, cfg.training), PositionData(dataset, cfg)
     try:
@@ -72,6 +76,14 @@ def fit(cfg: TrainConfig) -> None:
         raise KeyboardInterrupt from e
     if trainer.is_global_zero:
         print(f"{run.path}: trained to nimg {Nimg(module.nimg)}; sample with: sample.py --main.path {run.path}")
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise a UserError that says what to do if a checkpoint cannot be read."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
+        raise UserError(f"checkpoint {path} is damaged ({first_line(e)}); put a copy in its place, or delete it") from e
 
 
 def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, resume_nimg: int) -> L.Trainer:

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,3 +110,17 @@ def test_training_longer_goes_on(uninterrupted, tmp_path):
     assert run_script(*half, f"--training.total_nimg={TOTAL // 2}", f"--run_dir={run_dir}").returncode == 0
     assert run_script(*OPTIONS, f"--run_dir={run_dir}").returncode == 0
     assert largest_difference(final_state(run_dir), final_state(uninterrupted)) == 0
+
+
+def test_a_damaged_checkpoint_is_named(uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(uninterrupted, run_dir)
+    checkpoint = run_dir / "checkpoints" / f"{TOTAL}.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    done = run_script(*OPTIONS, f"--run_dir={run_dir}", f"--training.total_nimg={2 * TOTAL}")
+    assert done.returncode == 2 and f"{TOTAL}.ckpt is damaged" in done.stderr.strip().splitlines()[-1]
+
+
+def test_a_network_that_does_not_fit_leaves_the_directory_free(tmp_path):
+    done = run_script(*OPTIONS, f"--run_dir={tmp_path / 'run'}", "--network.channel_mult=[1,2,2,2,2]")
+    assert done.returncode == 2 and "5 levels" in done.stderr and not (tmp_path / "run").exists()
