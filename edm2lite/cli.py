@@ -176,10 +176,11 @@ def build_parser(name: str, command: Command) -> ArgumentParser:
 
 
 def _installed(argument: str) -> str:
-    """A configuration that comes with the package, for `configs/...` that is not below the working directory."""
-    installed = Path(__file__).parent / argument
-    if argument.startswith("configs/") and not Path(argument).exists() and installed.is_file():
-        return str(installed)
+    """A configuration that comes with the package (or its checkout), for `configs/...` not below the working directory."""
+    if argument.startswith("configs/") and not Path(argument).exists():
+        for root in Path(__file__).parents[:2]:
+            if (root / argument).is_file():
+                return str(root / argument)
     return argument
 
 

@@ -1,6 +1,7 @@
 """The command line: help at once, one error line, exit 2, nothing written."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,14 @@ def test_a_place_that_cannot_be_written_is_one_line(tiny_run):
         "sample.py", f"--main.path={tiny_run}", "--seeds=0", "--sampler.num_steps=2", "--outdir=/proc/nowhere"
     )
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and "/proc/nowhere" in done.stderr
+
+
+def test_presets_are_found_from_anywhere(tmp_path, monkeypatch):
+    from edm2lite.cli import _installed
+
+    monkeypatch.chdir(tmp_path)
+    assert Path(_installed("configs/digits/main.yaml")).is_file()
+    assert _installed("configs/nothing.yaml") == "configs/nothing.yaml" and _installed("3") == "3"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.yaml").touch()
+    assert _installed("configs/mine.yaml") == "configs/mine.yaml", "what lies here comes first"

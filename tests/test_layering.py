@@ -1,6 +1,7 @@
 """The dependency direction of the house, read off the imports."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "edm2lite"
@@ -57,3 +58,10 @@ def test_guidance_and_solvers_know_only_the_denoiser_contract():
     files = [*(PACKAGE / "guidance").glob("*.py"), *(PACKAGE / "sampling" / name for name in SOLVERS)]
     for path in files:
         assert not rooms(path) & {"network", "snapshots", "data"}, path
+
+
+def test_a_wheel_carries_every_room_and_the_presets():
+    setuptools = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = {f"edm2lite.{p.parent.name}" for p in PACKAGE.glob("*/__init__.py")}
+    assert set(setuptools["packages"]) == {"edm2lite", "edm2lite.configs", *rooms}
+    assert setuptools["package-dir"] == {"edm2lite.configs": "configs"}
