@@ -70,8 +70,9 @@ def ema(net: Denoiser) -> tuple[Callable[[], torch.Tensor], Callable[[], torch.T
 
     def loop() -> torch.Tensor:
         for sigma_rel, average in plain.items():
+            weight = 1 - power_function_beta(sigma_rel, 4096, 64)
             for a, p in zip(average, ours.params, strict=True):
-                a.lerp_(p, 1 - power_function_beta(sigma_rel, 4096, 64))
+                a.lerp_(p, weight)
         return plain[0.05][0]
 
     def foreach() -> torch.Tensor:
