@@ -24,7 +24,8 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## train mains and guides on two small datasets, tabulate autoguidance, write runs/demo/report.html
 	@$(MAKE) --no-print-directory -j2 demo-digits demo-patches
-	$(PY) evaluate.py report -c configs/demo/report.yaml
+	@printf '\n'; cat runs/demo/digits/table.md; printf '\n'; cat runs/demo/patches/table.md; printf '\n'
+	@$(PY) evaluate.py report -c configs/demo/report.yaml
 
 .PHONY: demo-digits demo-patches
 demo-digits: $(READY)

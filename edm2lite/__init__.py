@@ -10,7 +10,6 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "RGBEncoder": "edm2lite.data.encoders",
-    "SnapshotInfo": "edm2lite.snapshots.files",
     "UserError": "edm2lite.errors",
     "VAEEncoder": "edm2lite.data.encoders",
     "center_crop": "edm2lite.data.crop",
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from edm2lite.sampling.heun import sample_heun
     from edm2lite.sampling.noise_levels import karras_sigmas
     from edm2lite.sampling.seeded import seeded_noise
-    from edm2lite.snapshots.files import SnapshotInfo
     from edm2lite.snapshots.load import load_denoiser
     from edm2lite.snapshots.power_function import posthoc_coefficients, power_function_beta, sigma_rel_to_gamma
     from edm2lite.training.learning_rate import learning_rate

@@ -1,6 +1,6 @@
 """Everything that can be set, as frozen dataclasses. Imports no torch, so that `--help` answers at once.
 
-One YAML file fills one of the three top-level classes: `TrainConfig`, `SampleConfig`, `TableConfig`. A value that is
+One YAML file fills one of the classes that a command takes: `TrainConfig`, `SampleConfig`, `TableConfig` ... A value that is
 derived from others is computed where it is used, never stored here.
 """
 

@@ -18,6 +18,7 @@ from edm2lite.evaluation.features import Classifier, load_detector
 from edm2lite.evaluation.frechet import frechet_distance
 from edm2lite.evaluation.statistics import FeatureStats, ReferenceStats
 from edm2lite.files import write_json
+from edm2lite.progress import progress_bar
 from edm2lite.sampling.images import read_png
 from edm2lite.sampling.pair import Pair, load_pair
 from edm2lite.sampling.preflight import check_guidance
@@ -83,7 +84,7 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
     else:
         seeds, weight = parse_seeds(cfg.seeds), check_guidance(cfg.guide, cfg.guidance)
         pair = load_pair(cfg.main, cfg.guide, weight, cfg.device)
-        with tqdm(total=len(seeds), unit="img", desc="metrics") as bar:
+        with progress_bar(len(seeds), "metrics") as bar:
             distance = score_pair(pair, seeds, ref, detector, cfg.sampler, cfg.batch_size, bar)
         result = {"frechet_distance": distance, "num_images": len(seeds), "seeds": cfg.seeds}
         result |= {"sampler": plain(asdict(cfg.sampler))} | pair.describe()
@@ -115,7 +116,7 @@ def _score_folder(folder: Path, ref: ReferenceStats, detector: Classifier) -> di
 
 def _chunks(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
     """Images of the files, uint8 [<=CHUNK, C, H, W]."""
-    with tqdm(total=len(paths), unit="img", desc="read") as bar:
+    with progress_bar(len(paths), "read") as bar:
         for start in range(0, len(paths), CHUNK):
             images = [read_png(path) for path in paths[start : start + CHUNK]]
             for path, image in zip(paths[start:], images, strict=False):

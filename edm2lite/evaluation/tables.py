@@ -12,6 +12,7 @@ from edm2lite.config import ModelRef, TableConfig, plain
 from edm2lite.evaluation.metrics import load_reference, score_pair
 from edm2lite.evaluation.results import Result, Table, write_table
 from edm2lite.files import write_json
+from edm2lite.progress import progress_bar
 from edm2lite.sampling.pair import Pair, load_ref, pick_device
 from edm2lite.snapshots.load import LoadedModel
 
@@ -42,11 +43,11 @@ def compute_table(cfg: TableConfig) -> Table:
     """
     scorer, wanted = _Scorer(cfg), list(cells(cfg))
     images = cfg.blocks * cfg.num_images
-    with tqdm(total=images * len(wanted), unit="img", desc=cfg.title, unit_scale=True) as bar:
+    with progress_bar(images * len(wanted), cfg.title) as bar:
         results = [scorer.score(cell, cfg.first_seed, bar) for cell in wanted]
     table = Table(results, {}, plain(asdict(cfg)), scorer.ref.detector, scorer.ref.num_images)
     if cfg.confirm and table.best(True) and table.best(False):
-        with tqdm(total=2 * images, unit="img", desc="confirm on fresh seeds", unit_scale=True) as bar:
+        with progress_bar(2 * images, f"{cfg.title}, fresh seeds") as bar:
             for guided in (False, True):
                 cell = wanted[results.index(table.best(guided))]  # type: ignore[arg-type]
                 table.confirmed[guided] = scorer.score(cell, cfg.first_seed + images, bar)

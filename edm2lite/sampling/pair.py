@@ -52,7 +52,7 @@ class Pair:
 
     def check(self, label: int | None = None) -> None:
         """Raise a UserError if main and guide do not go together, or the main model has no such class."""
-        guided(self.main.denoiser, self.guide.denoiser if self.guide else None, self.weight)
+        _ = self.denoise  # `guided` compares the two
         check_label(label, self.main.info.label_dim)
         if self.guide is not None and self.guide.info.encoder != self.main.info.encoder:
             raise UserError(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from edm2lite import __version__
 from edm2lite.config import SampleConfig, parse_seeds, plain
 from edm2lite.errors import UserError
 from edm2lite.files import sha256, write_json
+from edm2lite.progress import progress_bar
 from edm2lite.sampling.images import held_seeds, image_path, read_png, sheet, write_png
 from edm2lite.sampling.pair import Pair, load_pair
 from edm2lite.sampling.preflight import check_guidance
@@ -34,7 +34,7 @@ def sample(cfg: SampleConfig) -> None:
     if len(missing) < len(seeds):
         print(f"{outdir}: {len(seeds) - len(missing)} of {len(seeds)} images are there already")
     encoder = pair.encoder
-    with tqdm(total=len(missing), unit="img", desc="sample", disable=not missing) as bar:
+    with progress_bar(len(missing), "sample", disable=not missing) as bar:
         for batch in pair.sample(missing, cfg.sampler, cfg.batch_size, cfg.label):
             for seed, pixels in zip(batch.seeds, encoder.decode(batch.images).cpu().numpy(), strict=True):
                 write_png(image_path(outdir, seed), pixels)

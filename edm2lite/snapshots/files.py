@@ -74,7 +74,7 @@ class SnapshotInfo:
             values["nimg"] = None if values["nimg"] is None else Nimg(values["nimg"])
             make_encoder(values["encoder"])
             return SnapshotInfo(**values)
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise UserError(f"{path}: its metadata describe no model ({type(e).__name__}: {first_line(e)})") from e
 
 

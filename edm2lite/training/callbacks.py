@@ -1,16 +1,15 @@
 """What happens beside the steps: snapshots, checkpoints, log lines, progress bar."""
 
-import sys
 import time
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
-from tqdm import tqdm
 
 from edm2lite.config import Nimg
 from edm2lite.files import atomic_path
+from edm2lite.progress import progress_bar
 from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
 from edm2lite.snapshots.index import snapshot_name
 from edm2lite.training.module import EDM2Module
@@ -107,11 +106,7 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, EDM2Module)
-        interactive = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=self.total_nimg, initial=pl_module.nimg, unit="img", unit_scale=True, desc="train",
-            disable=not self.enabled, mininterval=0.5 if interactive else 10, dynamic_ncols=interactive,
-        )  # fmt: skip
+        self.bar = progress_bar(self.total_nimg, "train", initial=pl_module.nimg, disable=not self.enabled)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)

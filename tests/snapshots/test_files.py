@@ -91,6 +91,7 @@ def test_weights_that_do_not_fit_are_refused(snapshot):
         ("encoder", '{"name": "vae", "vae": "somebody/elses-code"}'),
         ("encoder", '{"name": "jpeg"}'),
         ("nimg", '"a lot"'),
+        ("encoder", "[" * 100_000),
     ],
 )
 def test_hostile_metadata_are_refused(tmp_path, key, value):
