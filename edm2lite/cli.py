@@ -12,7 +12,18 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import register_type
 
 from edm2lite import __version__
-from edm2lite.config import MetricsConfig, Nimg, RefConfig, ReportConfig, SampleConfig, TableConfig, TrainConfig
+from edm2lite.config import (
+    CheckConfig,
+    ConvertConfig,
+    EncodeConfig,
+    MetricsConfig,
+    Nimg,
+    RefConfig,
+    ReportConfig,
+    SampleConfig,
+    TableConfig,
+    TrainConfig,
+)
 from edm2lite.errors import UserError, unknown_name
 
 register_type(Nimg, str, Nimg)
@@ -20,21 +31,26 @@ register_type(Nimg, str, Nimg)
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its configuration, what it does, and the examples that end its help."""
+    """A subcommand: its configuration, what it does (it may return an exit status), and the examples that end its help."""
 
     config: type
-    run: Callable[[Any], None]
+    run: Callable[[Any], int | None]
     examples: str
 
 
-def _train(cfg: TrainConfig) -> None:
+def _train(cfg: TrainConfig) -> int | None:
+    if cfg.estimate is not None:
+        from edm2lite.training.estimate import print_estimate
+
+        return print_estimate(cfg)
     from edm2lite.training.rundir import finished, preflight
 
     preflight(cfg)
-    if not finished(cfg):
-        from edm2lite.training.fit import fit
+    if finished(cfg):
+        return 0
+    from edm2lite.training.fit import fit
 
-        fit(cfg)
+    return fit(cfg)
 
 
 def _sample(cfg: SampleConfig) -> None:
@@ -44,6 +60,24 @@ def _sample(cfg: SampleConfig) -> None:
     from edm2lite.sampling.write import sample
 
     sample(cfg)
+
+
+def _convert(cfg: ConvertConfig) -> None:
+    from edm2lite.data.prepare.convert import convert
+
+    convert(cfg)
+
+
+def _encode(cfg: EncodeConfig) -> None:
+    from edm2lite.data.prepare.encode import encode
+
+    encode(cfg)
+
+
+def _check(cfg: CheckConfig) -> None:
+    from edm2lite.data.prepare.check import check
+
+    check(cfg)
 
 
 def _ref(cfg: RefConfig) -> None:
@@ -102,6 +136,21 @@ SAMPLE = {
   python sample.py --main.path runs/digits/main --guide.path runs/digits/main --guide.nimg 75Ki \\
       --guidance.weight 1.8 --seeds 0-63 --outdir out-guided""",
     )
+}
+DATA = {
+    "convert": Command(
+        ConvertConfig,
+        _convert,
+        """examples:
+  edm2lite data convert --source imagenet --dest datasets/imagenet64 --size 64
+  edm2lite data convert --source ILSVRC2012_img_train.tar --dest datasets/imagenet512.zip --size 512""",
+    ),
+    "encode": Command(
+        EncodeConfig,
+        _encode,
+        "example:\n  edm2lite data encode --source datasets/imagenet512.zip --dest datasets/imagenet512-latents",
+    ),
+    "check": Command(CheckConfig, _check, "example:\n  edm2lite data check --path datasets/imagenet64 --out sheet.png"),
 }
 EVALUATE = {
     "ref": Command(RefConfig, _ref, "example:\n  python evaluate.py ref --data.name digits --out runs/ref-digits.npz"),
@@ -184,8 +233,8 @@ def _installed(argument: str) -> str:
     return argument
 
 
-def run(name: str, command: Command, argv: Sequence[str]) -> None:
-    """Parse and run one command.
+def run(name: str, command: Command, argv: Sequence[str]) -> int:
+    """Parse and run one command; returns the exit status.
 
     Raises:
         UserError: For anything that the person at the keyboard can mend.
@@ -197,7 +246,7 @@ def run(name: str, command: Command, argv: Sequence[str]) -> None:
         cfg = command.config(**vars(parser.instantiate(namespace)))
     except (ArgumentError, UnicodeDecodeError) as e:
         raise UserError(_plainly(str(e))) from e
-    command.run(cfg)
+    return command.run(cfg) or 0
 
 
 def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = None) -> int:
@@ -206,7 +255,7 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
     try:
         if len(commands) == 1:
             ((name, command),) = commands.items()
-            run(prog, command, argv)
+            return run(prog, command, argv)
         elif not argv or argv[0] in ("-h", "--help"):
             print(f"usage: {prog} {{{','.join(commands)}}} [--help] [options]\n")
             for name, command in commands.items():
@@ -216,7 +265,7 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
         elif argv[0] not in commands:
             raise unknown_name("command", argv[0], commands)
         else:
-            run(f"{prog} {argv[0]}", commands[argv[0]], argv[1:])
+            return run(f"{prog} {argv[0]}", commands[argv[0]], argv[1:])
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
@@ -230,6 +279,8 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
 
 
 def entry() -> int:
-    """The installed console command: `edm2lite ref` and, like the script, `edm2lite evaluate ref`."""
+    """The installed console command: `edm2lite data check`, `edm2lite ref` and, like the script, `edm2lite evaluate ref`."""
     argv = sys.argv[1:]
+    if argv[:1] == ["data"]:
+        return main(DATA, "edm2lite data", argv[1:])
     return main(TRAIN | SAMPLE | EVALUATE, "edm2lite", argv[1:] if argv[:1] == ["evaluate"] else argv)

@@ -4,10 +4,10 @@ One YAML file fills one of the classes that a command takes: `TrainConfig`, `Sam
 derived from others is computed where it is used, never stored here.
 """
 
+from edm2lite.config.data import SD_VAE, CheckConfig, ConvertConfig, DataConfig, EncodeConfig
 from edm2lite.config.evaluation import MetricsConfig, RefConfig, ReportConfig, TableConfig, TableRow
 from edm2lite.config.sampling import GuidanceConfig, ModelRef, SampleConfig, SamplerConfig
 from edm2lite.config.training import (
-    DataConfig,
     LoggingConfig,
     NetworkConfig,
     TrainConfig,
@@ -17,7 +17,11 @@ from edm2lite.config.training import (
 from edm2lite.config.units import Nimg, check_choice, check_range, parse_seeds, plain
 
 __all__ = [
+    "SD_VAE",
+    "CheckConfig",
+    "ConvertConfig",
     "DataConfig",
+    "EncodeConfig",
     "GuidanceConfig",
     "LoggingConfig",
     "MetricsConfig",

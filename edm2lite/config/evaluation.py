@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from edm2lite.config.data import SD_VAE, DataConfig
 from edm2lite.config.sampling import GuidanceConfig, ModelRef, SamplerConfig
-from edm2lite.config.training import DataConfig
 from edm2lite.config.units import check_range
 from edm2lite.errors import UserError
 
@@ -31,6 +31,7 @@ class MetricsConfig:
         seeds: Seeds to sample, if a main model is given.
         batch_size: Images computed together.
         device: cpu, cuda, cuda:1 or auto.
+        vae: Hub name or folder of the VAE, for models of latents.
         out: JSON file for the result; default: only print it.
     """
 
@@ -43,6 +44,7 @@ class MetricsConfig:
     seeds: str = "0-49999"
     batch_size: int = 64
     device: str = "auto"
+    vae: str = SD_VAE
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -96,6 +98,7 @@ class TableConfig:
         confirm: Score the best row alone and the best guided one again, on blocks of fresh seeds.
         batch_size: Images computed together.
         device: cpu, cuda, cuda:1 or auto.
+        vae: Hub name or folder of the VAE, for models of latents.
     """
 
     title: str = "Frechet distance"
@@ -110,6 +113,7 @@ class TableConfig:
     confirm: bool = True
     batch_size: int = 250
     device: str = "auto"
+    vae: str = SD_VAE
 
     def __post_init__(self) -> None:
         check_range("blocks", self.blocks >= 2, self.blocks, "at least 2: the spread is over blocks")

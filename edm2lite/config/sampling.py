@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from edm2lite.config.data import SD_VAE
 from edm2lite.config.units import Nimg, check_choice, check_range
 from edm2lite.errors import UserError
 
@@ -89,6 +90,9 @@ class SampleConfig:
         label: One class for all images; default: drawn from the seed.
         device: cpu, cuda, cuda:1 or auto.
         precision: Of the UNet's activations: fp32, bf16, fp16.
+        vae: Hub name or folder of the VAE that decodes latents.
+        shard: "I/N": only every N-th seed from the I-th on (I from 0), beside N - 1 other processes that fill the same outdir;
+            default: as torchrun or srun say, else all.
     """
 
     seeds: str = "0-63"
@@ -101,6 +105,8 @@ class SampleConfig:
     label: int | None = None
     device: str = "auto"
     precision: str = "fp32"
+    vae: str = SD_VAE
+    shard: str | None = None
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from edm2lite.config.data import DataConfig
 from edm2lite.config.units import Nimg, check_choice, check_range
 
 
@@ -59,24 +60,6 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which images.
-
-    Attributes:
-        name: "digits" (scikit-learn's 1,797 handwritten digits, 8x8) or "patches" (16x16 RGB crops of its two photographs).
-        conditional: Train with class labels.
-        num_workers: Processes that prepare batches; 0: the training process itself.
-    """
-
-    name: str = "digits"
-    conditional: bool = True
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("data.num_workers", self.num_workers >= 0, self.num_workers, "0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The recipe (Karras et al. 2024a, Table 6); numbers of images take suffixes such as 8Mi.
 
@@ -95,6 +78,8 @@ class TrainingConfig:
         snapshot_nimg: Distance between snapshots of the EMA profiles.
         checkpoint_nimg: Distance between checkpoints for resuming.
         precision: Of the UNet's activations: fp32, bf16 or fp16. Weights, loss and EMA are always float32.
+        activation_checkpointing: Keep only the inputs of each block for the backward pass and compute the rest again: a
+            fraction of the memory for about a third more work, and the same numbers.
         loss_scaling: Constant factor on the loss, for fp16.
         nonfinite_gradients: "error" stops before the update; "zero" replaces them by 0 and counts them in the log.
     """
@@ -113,6 +98,7 @@ class TrainingConfig:
     snapshot_nimg: Nimg = Nimg("8Mi")
     checkpoint_nimg: Nimg = Nimg("64Mi")
     precision: str = "fp32"
+    activation_checkpointing: bool = False
     loss_scaling: float = 1.0
     nonfinite_gradients: str = "error"
 
@@ -146,7 +132,8 @@ class TrainerConfig:
         accelerator: auto, cpu, gpu.
         devices: Devices a node.
         num_nodes: Nodes.
-        strategy: auto or ddp.
+        strategy: ddp (every device holds the model), fsdp (weights, optimizer and EMA sharded over the devices: FSDP2), or
+            auto: ddp if there is more than one device.
     """
 
     accelerator: str = "auto"
@@ -156,7 +143,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
-        check_choice("trainer.strategy", self.strategy, ("auto", "ddp"))
+        check_choice("trainer.strategy", self.strategy, ("auto", "ddp", "fsdp"))
         check_range("trainer.devices", self.devices > 0, self.devices, "positive")
         check_range("trainer.num_nodes", self.num_nodes > 0, self.num_nodes, "positive")
 
@@ -190,9 +177,14 @@ class TrainConfig:
 
     Attributes:
         run_dir: Directory of the run: its config, log, checkpoints and snapshots.
+        init_from: Fine-tune: begin with the weights of this model (run directory, snapshot or NVIDIA's .pkl) instead of random
+            ones; a label layer of another size is made anew.
+        estimate: Print parameters, memory, FLOPs, hours and energy on this device (for example h100), and stop.
     """
 
     run_dir: str = "runs/train"
+    init_from: str | None = None
+    estimate: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edm2lite.config import SD_VAE
 from edm2lite.errors import UserError, unknown_name
-
-SD_VAE = "stabilityai/sd-vae-ft-mse"
 
 
 class RGBEncoder:

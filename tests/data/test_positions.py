@@ -11,7 +11,7 @@ from edm2lite.data.positions import PositionDataset, PositionSampler
 
 
 def dataset(seed=0):
-    return PositionDataset(load_dataset(DataConfig()), seed)
+    return PositionDataset(load_dataset(DataConfig(name="digits")), seed)
 
 
 def test_ranks_split_a_step_and_a_resume_goes_on():

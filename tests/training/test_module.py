@@ -42,7 +42,7 @@ def train(steps=3, callbacks=(), net=None, **changes):
     net = (net or tiny_denoiser(label_dim=10)).requires_grad_(True)
     module = EDM2Module(net, cfg)
     data = DataLoader(
-        PositionDataset(load_dataset(DataConfig()), cfg.seed),
+        PositionDataset(load_dataset(DataConfig(name="digits")), cfg.seed),
         batch_sampler=PositionSampler(0, cfg.batch_size, 0, 1), collate_fn=lambda b: b,
     )  # fmt: skip
     trainer = L.Trainer(

@@ -1,0 +1,41 @@
+"""Which of several processes this is, read from the launcher's environment. Imports no torch."""
+
+import os
+from typing import NamedTuple
+
+from edm2lite.errors import UserError
+
+
+class Rank(NamedTuple):
+    """Process `index` of `count`."""
+
+    index: int
+    count: int
+
+
+def rank_from_environment() -> Rank:
+    """As torchrun (RANK, WORLD_SIZE), srun or Lightning's launcher (LOCAL_RANK, NODE_RANK) say; else 0 of 1.
+
+    The batch shell of a SLURM job is no rank, although SLURM_PROCID and SLURM_NTASKS are set there: only srun makes ranks.
+    """
+    env = os.environ
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return Rank(int(env["RANK"]), int(env["WORLD_SIZE"]))
+    if "SLURM_STEP_ID" in env and "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return Rank(int(env["SLURM_PROCID"]), int(env.get("SLURM_STEP_NUM_TASKS", 1)))
+    local, node = int(env.get("LOCAL_RANK", 0)), int(env.get("NODE_RANK", 0))
+    return Rank(local + node, int(env.get("WORLD_SIZE", 1)))
+
+
+def parse_shard(text: str | None) -> Rank:
+    """Rank from "I/N"; None: from the environment.
+
+    Raises:
+        UserError: If the text is malformed or I is not in 0 ... N - 1.
+    """
+    if text is None:
+        return rank_from_environment()
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UserError(f"shard is {text!r}; it must be I/N with I in 0 ... N - 1, for example 3/8")
+    return Rank(int(index), int(count))
