@@ -42,21 +42,24 @@ def _train(cfg: TrainConfig) -> int | None:
     if cfg.estimate is not None:
         from edm2lite.training.estimate import print_estimate
 
-        return print_estimate(cfg)
+        print_estimate(cfg)
+        return 0
+    from edm2lite.interrupt import Interrupt
     from edm2lite.training.rundir import finished, preflight
 
-    preflight(cfg)
-    if finished(cfg):
-        return 0
-    from edm2lite.training.fit import fit
+    with Interrupt() as interrupt:
+        preflight(cfg)
+        if finished(cfg):
+            return 0
+        from edm2lite.training.fit import fit
 
-    return fit(cfg)
+        return fit(cfg, interrupt)
 
 
 def _sample(cfg: SampleConfig) -> None:
     from edm2lite.sampling.preflight import preflight
 
-    preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds)
+    preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, cfg.shard)
     from edm2lite.sampling.write import sample
 
     sample(cfg)
@@ -104,9 +107,12 @@ def _table(cfg: TableConfig) -> None:
     from edm2lite.sampling.preflight import preflight_table
 
     preflight_table(cfg)
-    from edm2lite.evaluation.tables import compute_table
+    from edm2lite.evaluation.tables import compute_row, compute_table
 
-    compute_table(cfg)
+    if cfg.only_row is None:
+        compute_table(cfg)
+    else:
+        compute_row(cfg)
 
 
 def _report(cfg: ReportConfig) -> None:
@@ -233,8 +239,8 @@ def _installed(argument: str) -> str:
     return argument
 
 
-def run(name: str, command: Command, argv: Sequence[str]) -> int:
-    """Parse and run one command; returns the exit status.
+def parse(name: str, command: Command, argv: Sequence[str]) -> Any:
+    """The configuration of one command.
 
     Raises:
         UserError: For anything that the person at the keyboard can mend.
@@ -243,10 +249,14 @@ def run(name: str, command: Command, argv: Sequence[str]) -> int:
     try:
         namespace = parser.parse_args([_installed(argument) for argument in argv])
         namespace.pop("config", None)
-        cfg = command.config(**vars(parser.instantiate(namespace)))
+        return command.config(**vars(parser.instantiate(namespace)))
     except (ArgumentError, UnicodeDecodeError) as e:
         raise UserError(_plainly(str(e))) from e
-    return command.run(cfg) or 0
+
+
+def run(name: str, command: Command, argv: Sequence[str]) -> int:
+    """Parse and run one command; returns the exit status."""
+    return command.run(parse(name, command, argv)) or 0
 
 
 def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,13 @@
 """Which of several processes this is, read from the launcher's environment. Imports no torch."""
 
 import os
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from edm2lite.errors import UserError
 
 
-class Rank(NamedTuple):
+@dataclass(frozen=True)
+class Rank:
     """Process `index` of `count`."""
 
     index: int
@@ -22,9 +23,15 @@ def rank_from_environment() -> Rank:
     if "RANK" in env and "WORLD_SIZE" in env:
         return Rank(int(env["RANK"]), int(env["WORLD_SIZE"]))
     if "SLURM_STEP_ID" in env and "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return Rank(int(env["SLURM_PROCID"]), int(env.get("SLURM_STEP_NUM_TASKS", 1)))
-    local, node = int(env.get("LOCAL_RANK", 0)), int(env.get("NODE_RANK", 0))
-    return Rank(local + node, int(env.get("WORLD_SIZE", 1)))
+        return Rank(int(env["SLURM_PROCID"]), int(env.get("SLURM_STEP_NUM_TASKS", "1")))
+    local, node = int(env.get("LOCAL_RANK", "0")), int(env.get("NODE_RANK", "0"))
+    return Rank(local + node, int(env.get("WORLD_SIZE", "1")))
+
+
+def local_rank() -> int:
+    """Index of this process among those of its machine, by which it takes a GPU."""
+    env = os.environ
+    return int(env.get("LOCAL_RANK", env.get("SLURM_LOCALID", 0) if "SLURM_STEP_ID" in env else 0))
 
 
 def parse_shard(text: str | None) -> Rank:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edm2lite.network.shards import local_shard
+
 EPS = 1e-4
 MP_SILU_GAIN = 0.596  # Eq. 81: rms of silu(x) for x ~ N(0, 1)
 
@@ -119,7 +121,10 @@ def normalize_weights_(net: nn.Module) -> None:
 
     Never inside the forward: under torch.compile a write there gives wrong gradients, under FSDP2 it is lost. In float64,
     because a norm rounded to float32 moves a whole row by an ulp or not: runs that should be equal would drift apart.
+    Sharded weights need no communication: a shard holds whole rows.
     """
     for module in net.modules():
         if isinstance(module, MPConv | MPEmbedding):
-            module.weight.copy_(normalize(module.weight.double()))
+            weight = local_shard(module.weight)
+            if weight.numel() > 0:
+                weight.copy_(normalize(weight.double()))

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from edm2lite.config import NetworkConfig
 from edm2lite.errors import UserError
@@ -20,7 +21,12 @@ class Block(nn.Module):
         resample_mode: "keep", "down" or "up".
         attention: Whether the block attends; ignored where out_channels holds no complete head.
         layer: Index of the block in the network: the identity of its dropout mask.
+
+    Attributes:
+        recompute: Keep only the inputs for the backward pass and compute the block again there (activation checkpointing).
     """
+
+    recompute = False
 
     def __init__(
         self, cfg: NetworkConfig, in_channels: int, out_channels: int, emb_channels: int,
@@ -38,6 +44,11 @@ class Block(nn.Module):
         self.attn_proj = MPConv(out_channels, out_channels, (1, 1)) if self.num_heads else None
 
     def forward(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._compute, x, emb, dropout_keys, use_reentrant=False, preserve_rng_state=False)
+        return self._compute(x, emb, dropout_keys)
+
+    def _compute(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
         x = resample(x, self.resample_mode, self.cfg.resample_filter)
         if self.flavor == "enc":
             x = normalize(self._skip(x), dim=1)

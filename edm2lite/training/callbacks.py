@@ -1,17 +1,22 @@
 """What happens beside the steps: snapshots, checkpoints, log lines, progress bar."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
+from safetensors import SafetensorError
 
 from edm2lite.config import Nimg
-from edm2lite.files import atomic_path
+from edm2lite.errors import UserError
+from edm2lite.interrupt import Interrupt
 from edm2lite.progress import progress_bar
 from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
 from edm2lite.snapshots.index import snapshot_name
+from edm2lite.training.checkpoint import CheckpointInfo, collect, parts, write_checkpoint
 from edm2lite.training.module import EDM2Module
 from edm2lite.training.rundir import RunDir
 
@@ -30,35 +35,75 @@ class SnapshotWriter(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
-        nimg = pl_module.nimg
-        if trainer.is_global_zero and _due(nimg, self.every_nimg, self.total_nimg):
+        if due(pl_module.nimg, self.every_nimg, self.total_nimg):
             for sigma_rel in pl_module.ema.averages:
-                tensors = dict(pl_module.denoiser.state_dict()) | pl_module.ema.named_average(sigma_rel)
-                info = self.info.at(nimg, sigma_rel)
-                save_snapshot(self.run.snapshots / snapshot_name(nimg, sigma_rel), tensors, info)
+                self._write(trainer, pl_module, sigma_rel)
+
+    def _write(self, trainer: L.Trainer, module: EDM2Module, sigma_rel: float) -> None:
+        """One profile at a time, so that rank 0 holds no more than one whole model."""
+        parameters = dict(module.denoiser.named_parameters())
+        averages = module.ema.named_average(sigma_rel).items()
+        tensors = collect(((name, shard, parameters[name]) for name, shard in averages), trainer.is_global_zero)
+        path = self.run.snapshots / snapshot_name(module.nimg, sigma_rel)
+        info = self.info.at(module.nimg, sigma_rel)
+        buffers = dict(module.denoiser.named_buffers())
+        write_on_rank_zero(trainer, path, lambda: save_snapshot(path, tensors | buffers, info))
 
 
 class CheckpointWriter(Callback):
-    """Writes everything needed to resume; the previous checkpoint goes once the next one is whole."""
+    """Writes everything needed to resume, on schedule and when asked to stop; keeps the two newest.
 
-    def __init__(self, run: RunDir, every_nimg: int, total_nimg: int):
-        self.run, self.every_nimg, self.total_nimg = run, every_nimg, total_nimg
+    Args:
+        run: Run directory.
+        resumed: What this training began with.
+        every_nimg, total_nimg: Schedule, in images.
+        interrupt: Signals that ask to stop.
+
+    Attributes:
+        stopped_by: Signal that ended the training early; 0: none.
+    """
+
+    def __init__(
+        self, run: RunDir, resumed: CheckpointInfo, every_nimg: int, total_nimg: int, interrupt: Interrupt
+    ):  # fmt: skip
+        self.run, self.resumed, self.interrupt = run, resumed, interrupt
+        self.every_nimg, self.total_nimg, self.stopped_by = every_nimg, total_nimg, 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.interrupt.install()  # Lightning has put its own SIGTERM handler in place meanwhile
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
-        if _due(pl_module.nimg, self.every_nimg, self.total_nimg):
-            self._save(trainer, self.run.checkpoint(pl_module.nimg))
+        signum = torch.tensor(self.interrupt.signum, device=pl_module.device)
+        self.stopped_by = int(trainer.strategy.reduce(signum, reduce_op="max"))  # all ranks stop after the same step
+        if self.stopped_by or due(pl_module.nimg, self.every_nimg, self.total_nimg):
+            self._write(trainer, pl_module)
+        trainer.should_stop |= self.stopped_by != 0
 
-    def _save(self, trainer: L.Trainer, path: Path) -> None:
-        """All ranks take part; rank 0 writes, then removes what the new file supersedes."""
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(path)
-            return
-        with atomic_path(path) as temporary:
-            trainer.save_checkpoint(temporary)
-        for old in self.run.checkpoints.glob("*.ckpt"):
-            if old != path:
+    def _write(self, trainer: L.Trainer, module: EDM2Module) -> None:
+        """All ranks take part. What is older than the newest goes first, the newest only after the next two are whole."""
+        info = replace(self.resumed, nimg=module.nimg, nonfinite_gradients=int(module.nonfinite_gradients))
+        tensors = collect(parts(module.denoiser, module.ema, trainer.optimizers[0]), trainer.is_global_zero)
+        path = self.run.checkpoint(module.nimg)
+
+        def write() -> None:
+            for old in self.run.list_checkpoints()[1:]:
                 old.unlink()
+            write_checkpoint(path, tensors, info)
+
+        write_on_rank_zero(trainer, path, write)
+
+
+def write_on_rank_zero(trainer: L.Trainer, path: Path, write: Callable[[], None]) -> None:
+    """Let rank 0 write; if it fails, every rank raises the same UserError instead of waiting for it for ever."""
+    problem = ""
+    if trainer.is_global_zero:
+        try:
+            write()
+        except (OSError, SafetensorError) as e:
+            problem = f"cannot write {path}: {' '.join(str(e).split())[:150]}"
+    if problem := trainer.strategy.broadcast(problem):
+        raise UserError(f"{problem}; what was written before is whole: make space, then run the same command")
 
 
 class LogWriter(Callback):
@@ -126,5 +171,6 @@ class Progress(ProgressBar):
             self.bar.close()
 
 
-def _due(nimg: int, every_nimg: int, total_nimg: int) -> bool:
+def due(nimg: int, every_nimg: int, total_nimg: int) -> bool:
+    """Whether something that happens every so many images, and at the end, happens now."""
     return nimg % every_nimg == 0 or nimg >= total_nimg

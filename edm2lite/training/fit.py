@@ -1,57 +1,45 @@
 """One training run from configuration to snapshots."""
 
-import logging
-import pickle
-import warnings
-from dataclasses import asdict
-from pathlib import Path
+import signal
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.data import DataLoader
 
-from edm2lite.config import Nimg, TrainConfig, plain
-from edm2lite.data.datasets import Dataset, load_dataset
-from edm2lite.data.positions import PositionDataset, PositionSampler
+from edm2lite.config import Nimg, TrainConfig
+from edm2lite.data.datasets import Dataset, fingerprint, load_dataset
 from edm2lite.errors import UserError
+from edm2lite.interrupt import Interrupt
+from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.precision import compute_dtype
-from edm2lite.snapshots.files import SnapshotInfo, first_line
-from edm2lite.training.callbacks import CheckpointWriter, LogWriter, Progress, SnapshotWriter
-from edm2lite.training.loggers import make_loggers
+from edm2lite.snapshots.files import SnapshotInfo
+from edm2lite.training.callbacks import CheckpointWriter
+from edm2lite.training.checkpoint import CheckpointInfo, load_checkpoint, newest_whole_checkpoint
+from edm2lite.training.initial import initialize
+from edm2lite.training.lock import run_lock
 from edm2lite.training.module import EDM2Module
 from edm2lite.training.rundir import RunDir, preflight
+from edm2lite.training.slurm import requeue, under_slurm
+from edm2lite.training.trainer import PositionData, make_trainer
 
 
-class PositionData(L.LightningDataModule):
-    """Serves this rank's batches from the step at which training stands."""
-
-    def __init__(self, dataset: Dataset, cfg: TrainConfig):
-        super().__init__()
-        self.dataset, self.cfg = dataset, cfg
-
-    def train_dataloader(self) -> DataLoader:
-        trainer, cfg = self.trainer, self.cfg
-        assert trainer is not None
-        sampler = PositionSampler(trainer.global_step, cfg.training.batch_size, trainer.global_rank, trainer.world_size)
-        return DataLoader(
-            PositionDataset(self.dataset, cfg.training.seed), batch_sampler=sampler, collate_fn=_whole_batch,
-            num_workers=cfg.data.num_workers, pin_memory=torch.cuda.is_available(),
-            persistent_workers=cfg.data.num_workers > 0,
-        )  # fmt: skip
-
-
-def _whole_batch(batch: object) -> object:
-    """`PositionDataset` hands out complete batches."""
-    return batch
-
-
-def fit(cfg: TrainConfig) -> None:
+def fit(cfg: TrainConfig, interrupt: Interrupt | None = None) -> int:
     """Train, or go on with the run in `cfg.run_dir`; writes snapshots, checkpoints and the log there.
+
+    Args:
+        cfg: The run.
+        interrupt: Signals that ask to stop, if the caller handles them already.
+
+    Returns:
+        Exit status: 0, also where the job went back to SLURM's queue (SIGUSR1); 143 after SIGTERM.
 
     Raises:
         UserError: If the configuration cannot be run, or the directory holds a different run.
         NonFiniteError: If loss or gradients stop being finite.
+        KeyboardInterrupt: After Ctrl-C, the state being saved.
     """
     preflight(cfg)
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -64,55 +52,57 @@ def fit(cfg: TrainConfig) -> None:
     torch.manual_seed(cfg.training.seed)
     denoiser = info.denoiser().to(memory_format=torch.channels_last)  # where convolutions are fastest
     denoiser.compute_dtype = compute_dtype(cfg.training.precision)
-    rank_zero_only(run.begin)(cfg)
-    latest = run.latest_checkpoint()
-    if latest:
-        check_checkpoint(latest[1])
-    trainer = make_trainer(cfg, run, info, resume_nimg=latest[0] if latest else 0)
-    module, data = EDM2Module(denoiser, cfg.training), PositionData(dataset, cfg)
+    with run_lock(run.path), nullcontext(interrupt) if interrupt else Interrupt() as stop:
+        rank_zero_only(run.begin)(cfg)
+        return _fit(cfg, run, info, denoiser, dataset, stop)
+
+
+def _fit(
+    cfg: TrainConfig, run: RunDir, info: SnapshotInfo, denoiser: Denoiser, dataset: Dataset, interrupt: Interrupt
+) -> int:
+    """Train from the newest whole checkpoint, or from the beginning."""
+    found, restore, data = newest_whole_checkpoint(run), None, fingerprint(dataset)
+    resumed = found[1] if found else CheckpointInfo(nimg=0, data=data)
+    first_step = resumed.nimg // cfg.training.batch_size
+    if found:
+        _check_data(resumed.data, data, cfg)
+        restore = partial(load_checkpoint, found[0], steps=first_step)
+    elif cfg.init_from is not None:
+        resumed = replace(resumed, licence=initialize(denoiser, cfg.init_from))
+    info = replace(info, licence=resumed.licence)
+    checkpoints = CheckpointWriter(run, resumed, cfg.training.checkpoint_nimg, cfg.training.total_nimg, interrupt)
+    trainer = make_trainer(cfg, run, info, checkpoints)
+    module = EDM2Module(denoiser, cfg.training, first_step, restore)
+    module.nonfinite_gradients += resumed.nonfinite_gradients
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=latest and str(latest[1]))
+        trainer.fit(module, datamodule=PositionData(dataset, cfg, first_step))
     except SystemExit as e:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from e
-    if trainer.is_global_zero:
-        print(f"{run.path}: trained to nimg {Nimg(module.nimg)}; sample with: sample.py --main.path {run.path}")
+    return _end(run, module, cfg.training.total_nimg, checkpoints.stopped_by)
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raise a UserError that says what to do if a checkpoint cannot be read."""
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as e:
-        raise UserError(f"checkpoint {path} is damaged ({first_line(e)}); put a copy in its place, or delete it") from e
+def _end(run: RunDir, module: EDM2Module, total_nimg: int, stopped_by: int) -> int:
+    """Say where the training stands; the exit status."""
+    first = module.global_rank == 0
+    if module.nimg >= total_nimg:
+        if first:
+            print(f"{run.path}: trained to nimg {Nimg(module.nimg)}; sample with: sample.py --main.path {run.path}")
+        return 0
+    if first:
+        name = signal.Signals(stopped_by).name
+        print(f"{run.path}: stopped by {name} at nimg {Nimg(module.nimg)}, the state is saved", file=sys.stderr)
+    if stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt
+    if stopped_by == signal.SIGUSR1:
+        if first and under_slurm():
+            requeue()
+        return 0
+    return 128 + stopped_by
 
 
-def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, resume_nimg: int) -> L.Trainer:
-    """Lightning's Trainer with our callbacks; everything it would do by itself is off."""
-    _quiet()
-    t, total = cfg.training, cfg.training.total_nimg
-    callbacks: list[L.Callback] = [
-        SnapshotWriter(run, info, t.snapshot_nimg, total),
-        LogWriter(cfg.logging.every_nimg, total),
-        CheckpointWriter(run, t.checkpoint_nimg, total),
-    ]
-    if cfg.logging.progress_bar:
-        callbacks.append(Progress(total))
-    return L.Trainer(
-        accelerator=_accelerator(cfg.trainer.accelerator), devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes,
-        strategy=cfg.trainer.strategy, precision="32-true", max_steps=total // t.batch_size, max_epochs=-1,
-        callbacks=callbacks, logger=make_loggers(cfg.logging, run, resume_nimg, plain(asdict(cfg))),
-        enable_progress_bar=cfg.logging.progress_bar, enable_checkpointing=False, enable_model_summary=False,
-        use_distributed_sampler=False, barebones=False, log_every_n_steps=1,
-    )  # fmt: skip
-
-
-def _accelerator(name: str) -> str:
-    """ "auto" is a CUDA device or the CPU; nothing else computes in float64, which the weight normalisation needs."""
-    return name if name != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
-
-
-def _quiet() -> None:
-    """Silence hints that do not apply here; errors and our own messages stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*`max_epochs` was not set.*"):
-        warnings.filterwarnings("ignore", message=message)
+def _check_data(before: str, now: str, cfg: TrainConfig) -> None:
+    if before != now:
+        raise UserError(
+            f"{cfg.run_dir} was trained on other data than {cfg.data.path or cfg.data.name} holds (fingerprint {before[:12]}, "
+            f"now {now[:12]}); continue with the same data, or choose another --run_dir"
+        )

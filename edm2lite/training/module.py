@@ -1,22 +1,27 @@
 """The Lightning module: one batch is one optimizer step."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from edm2lite.config import TrainingConfig
 from edm2lite.data.positions import Batch
 from edm2lite.errors import UserError
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.layers import normalize_weights_
+from edm2lite.network.shards import local_shard
+from edm2lite.network.unet import Block
 from edm2lite.training.learning_rate import learning_rate
 from edm2lite.training.loss import noise_levels, weighted_loss
 from edm2lite.training.power_ema import PowerEMA
+
+Restore = Callable[[Denoiser, PowerEMA, torch.optim.Optimizer], None]
 
 
 class NonFiniteError(UserError):
@@ -29,6 +34,12 @@ class EDM2Module(L.LightningModule):
     Optimisation is manual so that a Lightning batch is exactly one optimizer step: then `global_step` times the batch
     size is nimg, and micro-batches, ranks and resumes cannot misalign.
 
+    Args:
+        denoiser: Network to train; its weights are shared by reference.
+        cfg: The recipe.
+        first_step: Steps taken before, of which `restore` brings the state.
+        restore: Called once weights, EMA and optimizer lie where they will stay (under FSDP2: sharded); default: a new run.
+
     Attributes:
         ema: EMA profiles, there once fitting has begun.
         mean_loss: Loss of the last step, averaged over this rank's elements.
@@ -38,29 +49,47 @@ class EDM2Module(L.LightningModule):
     ema: PowerEMA
     nonfinite_gradients: Tensor
 
-    def __init__(self, denoiser: Denoiser, cfg: TrainingConfig):
+    def __init__(
+        self, denoiser: Denoiser, cfg: TrainingConfig, first_step: int = 0, restore: "Restore | None" = None
+    ):  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
-        self.denoiser, self.cfg = denoiser, cfg
+        self.denoiser, self.cfg, self.first_step, self._restore = denoiser, cfg, first_step, restore
         self.register_buffer("nonfinite_gradients", torch.zeros((), dtype=torch.int64))
-        self._ema_state: dict[str, dict[str, Tensor]] | None = None
+        for module in denoiser.modules():
+            if isinstance(module, Block):
+                module.recompute = cfg.activation_checkpointing
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken since the run began."""
+        return self.first_step + self.trainer.global_step
 
     @property
     def nimg(self) -> int:
         """Training images seen."""
-        return self.trainer.global_step * self.cfg.batch_size
+        return self.step * self.cfg.batch_size
+
+    def configure_model(self) -> None:
+        """Under FSDP2: shard every block, the uncertainty's layer (used outside the denoiser's forward), and the rest."""
+        if not isinstance(self.trainer.strategy, ModelParallelStrategy) or isinstance(self.denoiser, FSDPModule):
+            return
+        mesh = self.trainer.strategy.device_mesh["data_parallel"]
+        blocks = [module for module in self.denoiser.modules() if isinstance(module, Block)]
+        self.denoiser.to(memory_format=torch.contiguous_format)  # the only one that can be sharded
+        for module in (*blocks, self.denoiser.logvar_linear, self.denoiser):
+            fully_shard(module, mesh=mesh)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.denoiser.parameters(), lr=self.cfg.ref_lr, betas=self.cfg.betas)
 
     def on_fit_start(self) -> None:
-        """Lay out the EMA where the weights are by now: on their device."""
+        """Lay out the EMA where the weights are by now: on their device, in their shards."""
         self.ema = PowerEMA(self.denoiser, self.cfg.ema_sigma_rel)
-        if self._ema_state is None:
+        if self._restore is None:
             normalize_weights_(self.denoiser)
         else:
-            self.ema.load_state_dict(self._ema_state)
-            self._ema_state = None
+            self._restore(self.denoiser, self.ema, self.trainer.optimizers[0])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self.mean_loss = self._backward(batch)
@@ -85,6 +114,8 @@ class EDM2Module(L.LightningModule):
     def _gradient_sync(self, last: bool) -> AbstractContextManager:
         """Ranks average their gradients in the last backward of a step alone."""
         strategy = self.trainer.strategy
+        if isinstance(self.denoiser, FSDPModule):
+            self.denoiser.set_requires_gradient_sync(last)
         return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -103,11 +134,13 @@ class EDM2Module(L.LightningModule):
 
     def _handle_nonfinite_gradients(self) -> None:
         """Unscale; then stop at, or zero and count, gradients that are not finite."""
-        grads = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
+        grads = [local_shard(p.grad) for p in self.denoiser.parameters() if p.grad is not None]
         if self.cfg.loss_scaling != 1:
             torch._foreach_div_(grads, self.cfg.loss_scaling)
         if self.cfg.nonfinite_gradients == "zero":
-            self.nonfinite_gradients += torch.stack([(~g.isfinite()).sum() for g in grads]).sum()
+            count = torch.stack([(~g.isfinite()).sum() for g in grads]).sum()
+            sharded = isinstance(self.denoiser, FSDPModule)
+            self.nonfinite_gradients += self.trainer.strategy.reduce(count, reduce_op="sum") if sharded else count
             for g in grads:
                 torch.nan_to_num(g, nan=0, posinf=0, neginf=0, out=g)
         else:
@@ -122,14 +155,8 @@ class EDM2Module(L.LightningModule):
             return
         ranks = ", ".join(f"{rank} ({v})" for rank, v in enumerate(values.tolist()) if not math.isfinite(v))
         raise NonFiniteError(
-            f"{what} not finite at step {self.trainer.global_step} (nimg {self.nimg}) on rank {ranks}; the weights were not "
+            f"{what} not finite at step {self.step} (nimg {self.nimg}) on rank {ranks}; the weights were not "
             "updated. Check the data; "
             + ("go on with training.nonfinite_gradients=zero, or " if what == "gradients" else "")
             + "begin another run_dir with a lower training.ref_lr"
         )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["ema"] = self.ema.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._ema_state = checkpoint["ema"]

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edm2lite.network.shards import local_shard
 from edm2lite.snapshots.power_function import power_function_beta
 
 
 class PowerEMA:
-    """One averaged copy of a module's parameters per profile length; the module itself is never changed.
+    """One averaged copy of a module's parameters per profile length, sharded like them; the module itself is never changed.
 
     Args:
         module: Module to average; its parameters are copied now and read at every `update`.
@@ -18,7 +19,7 @@ class PowerEMA:
 
     def __init__(self, module: nn.Module, sigma_rels: Sequence[float]):
         self.names = [name for name, _ in module.named_parameters()]
-        self.params = [p.detach() for p in module.parameters()]
+        self.params = [local_shard(p.detach()) for p in module.parameters()]
         self.averages = {s: [p.clone() for p in self.params] for s in sigma_rels}
 
     @torch.no_grad()
@@ -28,15 +29,5 @@ class PowerEMA:
             torch._foreach_lerp_(average, self.params, 1 - power_function_beta(sigma_rel, nimg, batch_size))
 
     def named_average(self, sigma_rel: float) -> dict[str, Tensor]:
-        """Averaged parameters by name."""
+        """Averaged parameters by name: what this rank holds of them."""
         return dict(zip(self.names, self.averages[sigma_rel], strict=True))
-
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Tensors and strings alone, so that a checkpoint holding it loads with weights_only."""
-        return {str(s): self.named_average(s) for s in self.averages}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Copy a `state_dict` of the same profiles and parameters into place."""
-        for sigma_rel, average in self.averages.items():
-            torch._foreach_copy_(average, [state[str(sigma_rel)][name] for name in self.names])

@@ -2,7 +2,7 @@
 
 config.yaml            the configuration, as it was when the run began
 metrics.csv            the log
-checkpoints/*.ckpt     the newest state to resume from
+checkpoints/*          the two newest states to resume from
 snapshots/*            128Mi-ema0.05.safetensors ...: averaged weights over time
 """
 
@@ -12,12 +12,16 @@ from typing import Any
 
 import yaml
 
-from edm2lite.config import Nimg, TrainConfig, plain
+from edm2lite.config import ModelRef, Nimg, TrainConfig, plain
 from edm2lite.errors import UserError
 from edm2lite.files import write_text
+from edm2lite.snapshots.index import check_model
+from edm2lite.training.lock import check_unlocked
+from edm2lite.training.slurm import check_tasks
 
 # What may differ between a run and its continuation, because the result does not depend on it.
-_FREE = {"run_dir", "trainer", "logging", "data.num_workers", "training.batch_per_device", "training.total_nimg"}
+_FREE = {"run_dir", "estimate", "trainer", "logging", "data.num_workers", "data.path", "training.total_nimg"}
+_FREE |= {"training.batch_per_device", "training.activation_checkpointing"}
 _FREE |= {"training.checkpoint_nimg", "training.snapshot_nimg", "training.nonfinite_gradients", "training.loss_scaling"}
 
 
@@ -31,12 +35,11 @@ class RunDir:
 
     def checkpoint(self, nimg: int) -> Path:
         """Where the checkpoint at `nimg` lies."""
-        return self.checkpoints / f"{Nimg(nimg)}.ckpt"
+        return self.checkpoints / f"{Nimg(nimg)}.safetensors"
 
-    def latest_checkpoint(self) -> tuple[Nimg, Path] | None:
-        """Newest complete checkpoint; None: there is none."""
-        found = [(Nimg(path.stem), path) for path in self.checkpoints.glob("[!.]*.ckpt")]
-        return max(found, default=None)
+    def list_checkpoints(self) -> list[Path]:
+        """Checkpoints, the newest first."""
+        return sorted(self.checkpoints.glob("[!.]*.safetensors"), key=lambda path: Nimg(path.stem), reverse=True)
 
     @property
     def started(self) -> bool:
@@ -74,22 +77,26 @@ def preflight(cfg: TrainConfig) -> None:
     from edm2lite.data.datasets import check_dataset
 
     check_dataset(cfg.data)
+    check_tasks(cfg.trainer)
     ranks = cfg.trainer.devices * cfg.trainer.num_nodes
     if cfg.training.batch_size % ranks:
         raise UserError(
-            f"training.batch_size {cfg.training.batch_size} does not divide over {ranks} devices; "
-            f"choose a multiple of {ranks}"
+            f"training.batch_size {cfg.training.batch_size} does not divide over {ranks} devices "
+            f"(trainer.devices x trainer.num_nodes); choose a multiple of {ranks}, or a number of devices that divides it"
         )
+    if cfg.init_from is not None and not RunDir(cfg.run_dir).started:
+        check_model(ModelRef(path=cfg.init_from), "init_from")
     RunDir(cfg.run_dir).check(cfg)
+    check_unlocked(Path(cfg.run_dir))
 
 
 def finished(cfg: TrainConfig) -> bool:
     """Whether the run has reached its total; if so, says so."""
     run = RunDir(cfg.run_dir)
-    latest = run.latest_checkpoint()
-    if latest is None or latest[0] < cfg.training.total_nimg:
+    newest = [Nimg(path.stem) for path in run.list_checkpoints()[:1]]
+    if not newest or newest[0] < cfg.training.total_nimg:
         return False
-    print(f"{run.path}: finished at nimg {latest[0]}; nothing to do. To train longer, raise training.total_nimg")
+    print(f"{run.path}: finished at nimg {newest[0]}; nothing to do. To train longer, raise training.total_nimg")
     return True
 
 

@@ -39,15 +39,12 @@ def test_mean_time_and_width_of_the_profile(sigma_rel):
     assert np.sqrt(square - mean**2) == pytest.approx(sigma_rel, rel=1e-2)
 
 
-def test_state_dict_round_trip_is_exact_and_leaves_the_network_alone():
+def test_the_network_is_left_alone():
     net = nn.Linear(3, 4)
     ema = PowerEMA(net, [0.05, 0.1])
     before = net.weight.clone()
     for nimg in range(1, 9):
         net.weight.data.add_(0.1)
         ema.update(nimg, 1)
-    other = PowerEMA(net, [0.05, 0.1])
-    other.load_state_dict(ema.state_dict())
-    for sigma_rel in (0.05, 0.1):
-        assert torch.equal(other.named_average(sigma_rel)["weight"], ema.named_average(sigma_rel)["weight"])
     torch.testing.assert_close(net.weight.data, before + 0.8)
+    assert (ema.named_average(0.1)["weight"] < ema.named_average(0.05)["weight"]).all()

@@ -5,28 +5,21 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from edm2lite.snapshots.files import read_tensors
-from tests.conftest import ROOT, TRAIN_OPTIONS, run_script
-
-TOTAL, EVERY = 16 * 60, 16 * 6
-OPTIONS = [
-    "train.py",
-    *TRAIN_OPTIONS,
-    "--network.dropout=0.1",
-    f"--training.total_nimg={TOTAL}",
-    f"--training.snapshot_nimg={TOTAL // 2}",
-    f"--training.checkpoint_nimg={EVERY}",
-    "--logging.every_nimg=16",
-    "--logging.progress_bar=false",
-]
+from tests.conftest import run_script
+from tests.training.runs import (
+    OPTIONS,
+    TOTAL,
+    TWO_RANKS,
+    final_state,
+    largest_difference,
+    start,
+    steps_logged,
+)
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -36,46 +29,20 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 def kill_after(run_dir: Path, step: int) -> None:
     """Start the run and kill it with SIGKILL once it has logged `step`."""
-    process = subprocess.Popen(
-        [sys.executable, *OPTIONS, f"--run_dir={run_dir}"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    process = start(run_dir)
     while process.poll() is None:
-        if (run_dir / "metrics.csv").exists() and len((run_dir / "metrics.csv").read_text().splitlines()) > step:
+        if steps_logged(run_dir) >= step:
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.001)
-    process.wait()
+    process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
-
-
-def final_state(run_dir: Path) -> dict[str, torch.Tensor]:
-    """Raw weights and both EMA profiles at the end, and the EMA snapshots on the way."""
-    checkpoint = torch.load(run_dir / "checkpoints" / f"{TOTAL}.ckpt", weights_only=True)
-    state = {f"net/{k}": v for k, v in checkpoint["state_dict"].items()}
-    for sigma_rel, tensors in checkpoint["ema"].items():
-        state |= {f"{sigma_rel}/{k}": v for k, v in tensors.items()}
-    for path in (run_dir / "snapshots").iterdir():
-        state |= {f"{path.name}/{k}": v for k, v in read_tensors(path).items()}
-    return state
-
-
-def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
-    assert a.keys() == b.keys()
-    return max(float((a[k].double() - b[k].double()).abs().max()) for k in a)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory) -> Path:
-    run_dir = tmp_path_factory.mktemp("whole") / "run"
-    done = run_script(*OPTIONS, f"--run_dir={run_dir}")
-    assert done.returncode == 0, done.stderr
-    return run_dir
 
 
 LAYOUTS = {
     "same": [],
     "other micro-batch and workers": ["--training.batch_per_device=5", "--data.num_workers=1"],
-    "2 gloo processes": ["--trainer.devices=2", "--trainer.strategy=ddp", "--training.batch_per_device=4"],
+    "2 gloo processes": [*TWO_RANKS, "--training.batch_per_device=4"],
 }
 
 
@@ -112,15 +79,64 @@ def test_training_longer_goes_on(uninterrupted, tmp_path):
     assert largest_difference(final_state(run_dir), final_state(uninterrupted)) == 0
 
 
-def test_a_damaged_checkpoint_is_named(uninterrupted, tmp_path):
+def damage(checkpoint: Path) -> None:
+    """Flip one bit in the middle."""
+    with open(checkpoint, "r+b") as f:
+        f.seek(checkpoint.stat().st_size // 2)
+        byte = f.read(1)[0]
+        f.seek(-1, os.SEEK_CUR)
+        f.write(bytes([byte ^ 1]))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    kill_after(run_dir, 20)
+    newest, before = sorted((run_dir / "checkpoints").glob("[!.]*"), key=lambda p: int(p.stem), reverse=True)[:2]
+    damage(newest)
+    done = run_script(*OPTIONS, f"--run_dir={run_dir}")
+    assert done.returncode == 0 and f"{newest.name} is damaged" in done.stderr
+    assert largest_difference(final_state(run_dir), final_state(uninterrupted)) == 0
+    assert before.exists() or newest.with_name(f"{newest.name}.damaged").exists()
+
+
+def test_when_every_checkpoint_is_damaged_nothing_is_begun_anew(uninterrupted, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(uninterrupted, run_dir)
-    checkpoint = run_dir / "checkpoints" / f"{TOTAL}.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    for checkpoint in (run_dir / "checkpoints").iterdir():
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     done = run_script(*OPTIONS, f"--run_dir={run_dir}", f"--training.total_nimg={2 * TOTAL}")
-    assert done.returncode == 2 and f"{TOTAL}.ckpt is damaged" in done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "is damaged" in done.stderr.strip().splitlines()[-1]
+
+
+def test_other_data_under_the_same_path_are_refused(uninterrupted):
+    done = run_script(
+        *OPTIONS, f"--run_dir={uninterrupted}", "--data.name=patches", f"--training.total_nimg={2 * TOTAL}"
+    )
+    assert done.returncode == 2 and "data.name = digits" in done.stderr
 
 
 def test_a_network_that_does_not_fit_leaves_the_directory_free(tmp_path):
     done = run_script(*OPTIONS, f"--run_dir={tmp_path / 'run'}", "--network.channel_mult=[1,2,2,2,2]")
     assert done.returncode == 2 and "5 levels" in done.stderr and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_at_random_moments(uninterrupted, tmp_path):
+    """Among them while saving: a checkpoint is written after every step here."""
+    run_dir, rng = tmp_path / "run", random.Random()
+    kills = saving = 0
+    while kills < 20:
+        process = start(run_dir, "--training.checkpoint_nimg=16")
+        begun = steps_logged(run_dir)
+        steps, wait = begun + rng.choice([0, 1, 2, 3]), rng.random() * 0.03
+        while process.poll() is None and steps_logged(run_dir) <= steps:
+            time.sleep(0.0005)
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the run ended, or failed, before it was killed"
+        saving += any((run_dir / "checkpoints").glob(".*.tmp"))
+        kills += 1
+    assert saving, "no kill met a save: try again"
+    assert run_script(*OPTIONS, f"--run_dir={run_dir}").returncode == 0
+    assert largest_difference(final_state(run_dir), final_state(uninterrupted)) == 0

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from edm2lite.config import Nimg, TrainConfig, TrainerConfig, TrainingConfig
+from edm2lite.config import DataConfig, Nimg, TrainConfig, TrainerConfig, TrainingConfig
 from edm2lite.errors import UserError
 from edm2lite.training.rundir import RunDir, finished, preflight
 
 
 def config(tmp_path, **training) -> TrainConfig:
-    return TrainConfig(run_dir=str(tmp_path / "run"), training=TrainingConfig(**training))
+    return TrainConfig(
+        run_dir=str(tmp_path / "run"), data=DataConfig(name="digits"), training=TrainingConfig(**training)
+    )
 
 
 def test_what_does_not_change_the_result_may_differ(tmp_path):
@@ -26,13 +28,14 @@ def test_what_does_not_change_the_result_may_differ(tmp_path):
         RunDir(cfg.run_dir).check(config(tmp_path, seed=1))
 
 
-def test_the_newest_whole_checkpoint_counts(tmp_path):
+def test_checkpoints_by_time_the_newest_first(tmp_path):
     run = RunDir(tmp_path)
-    assert run.latest_checkpoint() is None
+    assert run.list_checkpoints() == []
     run.checkpoints.mkdir()
-    for name in ("512Mi.ckpt", "1Gi.ckpt", "900Mi.ckpt", ".2Gi.ckpt.77.tmp"):
+    for name in ("512Mi.safetensors", "1Gi.safetensors", "900Mi.safetensors", ".2Gi.safetensors.77.tmp"):
         (run.checkpoints / name).touch()
-    assert run.latest_checkpoint() == (Nimg("1Gi"), run.checkpoints / "1Gi.ckpt")
+    (run.checkpoints / "4Gi.safetensors.damaged").touch()
+    assert [path.stem for path in run.list_checkpoints()] == ["1Gi", "900Mi", "512Mi"]
 
 
 def test_finished(tmp_path, capsys):

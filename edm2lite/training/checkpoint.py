@@ -1,0 +1,148 @@
+"""The state of a run in one safetensors file, the same for every strategy: whole tensors by name, nothing that runs.
+
+net/<name>               weights and buffers
+adam/exp_avg/<name>      moments of Adam, likewise adam/exp_avg_sq
+ema/0.05/<name>          averages
+metadata                 format, nimg, fingerprint of the data, licence, CRC-32 of every tensor
+
+Lightning's own checkpoints are not used: their layout differs between strategies, they are pickles, and their loop counters
+make a resume depend on how the batch was split.
+"""
+
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edm2lite.errors import UserError
+from edm2lite.files import atomic_path
+from edm2lite.network.denoiser import Denoiser
+from edm2lite.network.shards import copy_shard_, gather, local_shard
+from edm2lite.training.power_ema import PowerEMA
+from edm2lite.training.rundir import RunDir
+
+FORMAT = "edm2lite-checkpoint-1"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """What a checkpoint is of.
+
+    Attributes:
+        nimg: Training images seen.
+        data: Fingerprint of the dataset.
+        nonfinite_gradients: Gradient elements zeroed so far.
+        licence: Licence of weights the training began with.
+    """
+
+    nimg: int
+    data: str = ""
+    nonfinite_gradients: int = 0
+    licence: str = ""
+
+
+def parts(denoiser: Denoiser, ema: PowerEMA, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Every tensor of the state: its name, what this rank holds of it, and a tensor laid out like it."""
+    parameters = dict(denoiser.named_parameters())
+    for name, tensor in denoiser.state_dict().items():
+        yield f"net/{name}", local_shard(tensor), tensor
+    for name, p in parameters.items():
+        state = optimizer.state[p]
+        for moment in MOMENTS if state else ():
+            yield f"adam/{moment}/{name}", local_shard(state[moment]), p
+    for sigma_rel in ema.averages:
+        for name, average in ema.named_average(sigma_rel).items():
+            yield f"ema/{sigma_rel}/{name}", average, parameters[name]
+
+
+def collect(state: Iterator[tuple[str, Tensor, Tensor]], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors on the CPU, where `keep` is set; all ranks take part, one tensor at a time."""
+    whole = {}
+    for name, shard, like in state:
+        tensor = gather(shard.detach(), like)
+        if keep:
+            whole[name] = tensor.cpu().contiguous()
+    return whole
+
+
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], info: CheckpointInfo) -> None:
+    """Write a checkpoint atomically."""
+    checksums = {name: _crc32(tensor) for name, tensor in tensors.items()}
+    metadata = {"format": FORMAT, "crc32": json.dumps(checksums)} | {k: json.dumps(v) for k, v in asdict(info).items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def verify_checkpoint(path: Path) -> CheckpointInfo:
+    """Read a whole checkpoint and compare every tensor with its checksum.
+
+    Raises:
+        UserError: If the file is damaged, cut short, or something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as f:
+            metadata = f.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError(
+                    f"{path} is no checkpoint of this version (format {metadata.get('format')}, not {FORMAT})"
+                )
+            checksums = json.loads(metadata["crc32"])
+            wrong = [name for name in checksums if _crc32(f.get_tensor(name)) != checksums[name]]
+        if wrong:
+            raise UserError(f"checkpoint {path} is damaged ({wrong[0]} differs from its checksum)")
+        return CheckpointInfo(**{field.name: json.loads(metadata[field.name]) for field in fields(CheckpointInfo)})
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as e:
+        raise UserError(f"checkpoint {path} is damaged ({' '.join(str(e).split())[:120]})") from e
+
+
+def newest_whole_checkpoint(run: RunDir) -> tuple[Path, CheckpointInfo] | None:
+    """The newest checkpoint that agrees with its checksums; damaged ones are named and put aside. None: a new run.
+
+    Raises:
+        UserError: If all are damaged.
+    """
+    found, problems = run.list_checkpoints(), []
+    for path in found:
+        try:
+            return path, verify_checkpoint(path)
+        except UserError as e:
+            problems.append(str(e))
+            rank_zero_only(print)(f"{e}; going on from the one before, if it is whole", file=sys.stderr)
+            if path != found[-1]:
+                rank_zero_only(os.replace)(path, f"{path}.damaged")
+    if problems:
+        raise UserError(f"{problems[-1]}, and there is no other; put a copy in its place, or begin another --run_dir")
+    return None
+
+
+@torch.no_grad()
+def load_checkpoint(
+    path: Path, denoiser: Denoiser, ema: PowerEMA, optimizer: torch.optim.Optimizer, steps: int
+) -> None:
+    """Copy a checkpoint into place, each rank what it holds.
+
+    Args:
+        path: Checkpoint, verified.
+        denoiser, ema, optimizer: Where to; they may be sharded over any number of ranks, or not at all.
+        steps: Optimizer steps taken so far.
+    """
+    for p in denoiser.parameters():
+        moments = {moment: torch.zeros_like(p) for moment in MOMENTS}
+        optimizer.state[p] = {"step": torch.tensor(float(steps)), **moments}
+    with safe_open(path, framework="pt") as f:
+        for name, shard, like in parts(denoiser, ema, optimizer):
+            copy_shard_(shard, f.get_tensor(name), like)
+
+
+def _crc32(tensor: Tensor) -> int:
+    return zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]

@@ -1,0 +1,41 @@
+"""Which process of several this is."""
+
+import os
+
+import pytest
+
+from edm2lite.errors import UserError
+from edm2lite.ranks import Rank, parse_shard, rank_from_environment
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    for name in [n for n in os.environ if n.startswith("SLURM_") or n.endswith("RANK") or n == "WORLD_SIZE"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("env", "rank"),
+    [
+        ({}, Rank(0, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Rank(3, 8)),
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_NAME": "x"}, Rank(2, 4)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x"}, Rank(0, 1)),  # the batch shell
+    ],
+)
+def test_launchers(env, rank, monkeypatch):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert rank_from_environment() == rank == parse_shard(None)
+
+
+def test_children_of_lightnings_launcher_are_not_the_first(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert rank_from_environment().index != 0
+
+
+def test_shards():
+    assert parse_shard("3/8") == Rank(3, 8)
+    for text in ("8/8", "3", "-1/2", "a/b", "1/0", "1/2/3"):
+        with pytest.raises(UserError, match="must be I/N"):
+            parse_shard(text)

@@ -1,0 +1,90 @@
+"""One process, DDP and FSDP2 train the same weights, and a checkpoint of each resumes as each other.
+
+The two-rank runs share one launch of two processes, because starting Lightning takes longer than all of them.
+"""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edm2lite.config import DataConfig, LoggingConfig, NetworkConfig, Nimg, TrainConfig, TrainerConfig, TrainingConfig
+from tests.conftest import ROOT
+from tests.training.runs import final_state, largest_difference
+
+HALF, TOTAL, BATCH = 160, 320, 16  # 10 and 20 steps
+STRATEGIES = ("one", "ddp", "fsdp")
+
+
+def config(run_dir: Path, strategy: str, total: int) -> TrainConfig:
+    """The run with one strategy; the sharded one splits its micro-batches and recomputes activations, too."""
+    network = NetworkConfig(
+        model_channels=8, channel_mult=(1, 2), num_blocks=1, attn_resolutions=(4,), channels_per_head=8, dropout=0.1
+    )
+    sharded = strategy == "fsdp"
+    training = TrainingConfig(
+        batch_size=BATCH, total_nimg=Nimg(total), rampup_nimg=Nimg(3200), snapshot_nimg=Nimg(HALF),
+        checkpoint_nimg=Nimg(HALF), batch_per_device=3 if sharded else None, activation_checkpointing=sharded,
+    )  # fmt: skip
+    trainer = TrainerConfig(
+        accelerator="cpu", devices=1 if strategy == "one" else 2, strategy="auto" if strategy == "one" else strategy
+    )
+    return TrainConfig(
+        run_dir=str(run_dir), data=DataConfig(name="digits"), network=network, training=training, trainer=trainer,
+        logging=LoggingConfig(every_nimg=Nimg(BATCH), progress_bar=False),
+    )  # fmt: skip
+
+
+def launch(jobs: list[tuple[Path, str, int]]) -> None:
+    """Fit the jobs one after the other: those of one process each here, the others in two ranks."""
+    from edm2lite.training.fit import fit
+
+    for run_dir, strategy, total in jobs:
+        if strategy == "one":
+            assert fit(config(run_dir, strategy, total)) == 0
+    two = json.dumps([(str(run_dir), strategy, total) for run_dir, strategy, total in jobs if strategy != "one"])
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", __name__, two],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """Run directories by (strategy of the first ten steps, strategy of the last ten)."""
+    root = tmp_path_factory.mktemp("strategies")
+    launch([(root / strategy, strategy, HALF) for strategy in STRATEGIES])
+    directories = {pair: root / "-".join(pair) for pair in itertools.product(STRATEGIES, repeat=2)}
+    for (first, _), directory in directories.items():
+        shutil.copytree(root / first, directory)
+    launch([(directory, second, TOTAL) for (_, second), directory in directories.items()])
+    return directories
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.product(STRATEGIES, repeat=2))
+def test_every_strategy_and_every_change_of_strategy_ends_with_the_same_weights(first, second, runs):
+    ours, alone = (final_state(runs[pair], TOTAL) for pair in ((first, second), ("one", "one")))
+    assert largest_difference(ours, alone) <= 1e-5
+    assert len(list((runs[first, second] / "snapshots").iterdir())) == 4
+
+
+def test_sharded_and_whole_files_have_the_same_tensors(runs):
+    alone, sharded = (final_state(runs[s, s], TOTAL) for s in ("one", "fsdp"))
+    assert {k: (v.shape, v.dtype) for k, v in alone.items()} == {k: (v.shape, v.dtype) for k, v in sharded.items()}
+
+
+def main() -> None:
+    """In each of the two ranks."""
+    from edm2lite.training.fit import fit
+
+    for run_dir, strategy, total in json.loads(sys.argv[1]):
+        assert fit(config(Path(run_dir), strategy, total)) == 0
+
+
+if __name__ == "__main__":
+    main()
