@@ -1,12 +1,16 @@
 """What a CUDA device must give: run with pytest -m gpu."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from edm2lite import guided, load_denoiser, sample_heun, seeded_noise
-from edm2lite.config import ModelRef, SamplerConfig
+from edm2lite.config import ModelRef, SamplerConfig, TrainerConfig
 from edm2lite.sampling.pair import load_pair
 from tests.conftest import GOLDEN, TRAIN_OPTIONS, run_script, tiny_denoiser
+from tests.training.runs import final_state, largest_difference
+from tests.training.test_strategies import TOTAL, config
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -70,3 +74,14 @@ def test_training_runs_and_resumes(precision, tmp_path):
         assert done.returncode == 0, done.stderr
     rows = (tmp_path / "metrics.csv").read_text().splitlines()
     assert [int(row.split(",")[0]) for row in rows[1:]][-1] == 320
+
+
+def test_a_sharded_run_equals_a_plain_one(tmp_path):
+    """FSDP2 with micro-batches and recomputed activations over all devices, against one."""
+    from edm2lite.training.fit import fit
+
+    for strategy, devices in (("fsdp", torch.cuda.device_count()), ("one", 1)):
+        trainer = TrainerConfig(accelerator="gpu", devices=devices, strategy="fsdp" if strategy == "fsdp" else "auto")
+        assert fit(replace(config(tmp_path / strategy, strategy, TOTAL), trainer=trainer)) == 0
+    ours, alone = (final_state(tmp_path / strategy, TOTAL) for strategy in ("fsdp", "one"))
+    assert largest_difference(ours, alone) <= 1e-4

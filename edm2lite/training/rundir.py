@@ -15,6 +15,7 @@ import yaml
 from edm2lite.config import ModelRef, Nimg, TrainConfig, plain
 from edm2lite.errors import UserError
 from edm2lite.files import write_text
+from edm2lite.ranks import rank_from_environment
 from edm2lite.snapshots.index import check_model
 from edm2lite.training.lock import check_unlocked
 from edm2lite.training.slurm import check_tasks
@@ -96,7 +97,8 @@ def finished(cfg: TrainConfig) -> bool:
     newest = [Nimg(path.stem) for path in run.list_checkpoints()[:1]]
     if not newest or newest[0] < cfg.training.total_nimg:
         return False
-    print(f"{run.path}: finished at nimg {newest[0]}; nothing to do. To train longer, raise training.total_nimg")
+    if rank_from_environment().index == 0:
+        print(f"{run.path}: finished at nimg {newest[0]}; nothing to do. To train longer, raise training.total_nimg")
     return True
 
 

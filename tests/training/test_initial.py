@@ -53,7 +53,8 @@ def test_the_command_starts_from_a_published_file_and_keeps_its_licence(tmp_path
         f"--network.{k}={list(v) if isinstance(v, tuple) else v}" for k, v in net.__dict__.items() if v is not None
     ]
     done = run_script(
-        "train.py", *TRAIN_OPTIONS, *options, "--data.name=patches", f"--run_dir={run_dir}", f"--init_from={pkl}", "--training.total_nimg=32",
+        "train.py", *TRAIN_OPTIONS, *options, "--data.name=patches", f"--run_dir={run_dir}",
+        f"--init_from={pkl}", "--training.total_nimg=32",
         "--training.snapshot_nimg=32", "--training.checkpoint_nimg=32", "--training.ref_lr=1e-9",
     )  # fmt: skip
     assert done.returncode == 0 and "10 classes there, 8 here" in done.stderr, done.stderr

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,23 +121,36 @@ def test_a_network_that_does_not_fit_leaves_the_directory_free(tmp_path):
     assert done.returncode == 2 and "5 levels" in done.stderr and not (tmp_path / "run").exists()
 
 
+def strike(run_dir: Path, moment: Callable[[], bool]) -> bool:
+    """Start the run, kill it at a moment; whether that met it while saving."""
+    process = start(run_dir, *LONG, "--training.checkpoint_nimg=16")
+    while process.poll() is None and not moment():
+        time.sleep(0.0005)
+    process.kill()
+    errors = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, errors
+    return saving(run_dir)
+
+
+def saving(run_dir: Path) -> bool:
+    return any(run_dir.glob("checkpoints/.*.tmp"))
+
+
+LONG = [f"--training.total_nimg={4 * TOTAL}"]
+
+
 @pytest.mark.slow
-def test_killed_twenty_times_at_random_moments(uninterrupted, tmp_path):
-    """Among them while saving: a checkpoint is written after every step here."""
-    run_dir, rng = tmp_path / "run", random.Random()
-    kills = saving = 0
-    while kills < 20:
-        process = start(run_dir, "--training.checkpoint_nimg=16")
-        begun = steps_logged(run_dir)
-        steps, wait = begun + rng.choice([0, 1, 2, 3]), rng.random() * 0.03
-        while process.poll() is None and steps_logged(run_dir) <= steps:
-            time.sleep(0.0005)
-        time.sleep(wait)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "the run ended, or failed, before it was killed"
-        saving += any((run_dir / "checkpoints").glob(".*.tmp"))
-        kills += 1
-    assert saving, "no kill met a save: try again"
-    assert run_script(*OPTIONS, f"--run_dir={run_dir}").returncode == 0
-    assert largest_difference(final_state(run_dir), final_state(uninterrupted)) == 0
+def test_killed_twenty_times_at_random_moments(tmp_path):
+    """A checkpoint is written after every step; half of the kills aim at the writing, half at any moment."""
+    run_dir, whole, met = tmp_path / "run", tmp_path / "whole", 0
+    for kill in range(20):
+        end = steps_logged(run_dir) + random.uniform(0, 4)
+        if kill % 2:
+            met += strike(run_dir, lambda end=end: steps_logged(run_dir) >= end and saving(run_dir))
+        else:
+            late = time.monotonic() + random.uniform(4, 8)
+            met += strike(run_dir, lambda late=late: time.monotonic() >= late)
+    assert met, "no kill met a save"
+    for directory in (run_dir, whole):
+        assert run_script(*OPTIONS, *LONG, f"--run_dir={directory}").returncode == 0
+    assert largest_difference(final_state(run_dir, 4 * TOTAL), final_state(whole, 4 * TOTAL)) == 0
