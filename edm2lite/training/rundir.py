@@ -79,16 +79,22 @@ def preflight(cfg: TrainConfig) -> None:
 
     check_dataset(cfg.data)
     check_tasks(cfg.trainer)
+    check_batch(cfg)
+    if cfg.init_from is not None and not RunDir(cfg.run_dir).started:
+        check_model(ModelRef(path=cfg.init_from), "init_from")
+    RunDir(cfg.run_dir).check(cfg)
+    check_unlocked(Path(cfg.run_dir))
+
+
+def check_batch(cfg: TrainConfig) -> int:
+    """The number of devices; a UserError unless the batch divides over them."""
     ranks = cfg.trainer.devices * cfg.trainer.num_nodes
     if cfg.training.batch_size % ranks:
         raise UserError(
             f"training.batch_size {cfg.training.batch_size} does not divide over {ranks} devices "
             f"(trainer.devices x trainer.num_nodes); choose a multiple of {ranks}, or a number of devices that divides it"
         )
-    if cfg.init_from is not None and not RunDir(cfg.run_dir).started:
-        check_model(ModelRef(path=cfg.init_from), "init_from")
-    RunDir(cfg.run_dir).check(cfg)
-    check_unlocked(Path(cfg.run_dir))
+    return ranks
 
 
 def finished(cfg: TrainConfig) -> bool:

@@ -7,10 +7,17 @@ import pytest
 from edm2lite.config import DataConfig, NetworkConfig, Nimg, TrainConfig, TrainerConfig, TrainingConfig
 from edm2lite.errors import UserError
 from edm2lite.training.budget import (
-    FILL, Budget, Setup, data_shape, images_per_second, replicated_bytes, sharded_bytes, training_flops,
-)  # fmt: skip
+    FILL,
+    Budget,
+    Setup,
+    data_shape,
+    images_per_second,
+    replicated_bytes,
+    sharded_bytes,
+    training_flops,
+)
 from edm2lite.training.devices import DEVICES, find_device, published_utilisation
-from edm2lite.training.estimate import AROUND_DEVICES, print_estimate
+from edm2lite.training.estimate import WHOLE_SYSTEM, print_estimate
 from tests.conftest import TINY, run_script
 
 DIGITS = TrainConfig(
@@ -61,7 +68,7 @@ def test_the_published_days_and_energy(channels, images, days, energy):
     )
     run = Budget(cfg, data_shape(cfg.data), DEVICES["a100"])
     assert run.hours / 24 == pytest.approx(days, rel=0.03)
-    assert run.hours * 32 * 400 / 1e6 * AROUND_DEVICES == pytest.approx(energy, rel=0.05)
+    assert run.hours * 32 * 400 / 1e6 * WHOLE_SYSTEM == pytest.approx(energy, rel=0.05)
 
 
 def test_published_utilisation():
