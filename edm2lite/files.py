@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def atomic_path(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # pids repeat over nodes
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes files that only their owner can read
@@ -57,6 +58,20 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Write JSON atomically, indented."""
     write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def create_json(path: str | os.PathLike, data: Any) -> bool:
+    """Write JSON unless the file exists; of several processes that try at once exactly one does, and is told True."""
+    path = Path(path)
+    whole = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.new")
+    write_json(whole, data)
+    try:
+        os.link(whole, path)  # unlike a rename, fails if there is one
+    except FileExistsError:
+        return False
+    finally:
+        whole.unlink()
+    return True
 
 
 def sha256(path: str | os.PathLike) -> str:

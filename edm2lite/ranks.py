@@ -15,7 +15,7 @@ class Rank:
 
 
 def rank_from_environment() -> Rank:
-    """As torchrun (RANK, WORLD_SIZE), srun or Lightning's launcher (LOCAL_RANK, NODE_RANK) say; else 0 of 1.
+    """As torchrun (RANK, WORLD_SIZE) or srun say; else 0 of 1.
 
     The batch shell of a SLURM job is no rank, although SLURM_PROCID and SLURM_NTASKS are set there: only srun makes ranks.
     """
@@ -24,8 +24,15 @@ def rank_from_environment() -> Rank:
         return Rank(int(env["RANK"]), int(env["WORLD_SIZE"]))
     if "SLURM_STEP_ID" in env and "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return Rank(int(env["SLURM_PROCID"]), int(env.get("SLURM_STEP_NUM_TASKS", "1")))
-    local, node = int(env.get("LOCAL_RANK", "0")), int(env.get("NODE_RANK", "0"))
-    return Rank(local + node, int(env.get("WORLD_SIZE", "1")))
+    return Rank(0, 1)
+
+
+def is_first_rank() -> bool:
+    """Whether this is rank 0, also of processes that Lightning starts, which know LOCAL_RANK and NODE_RANK alone."""
+    rank = rank_from_environment()
+    if rank.count > 1:
+        return rank.index == 0
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
 def local_rank() -> int:

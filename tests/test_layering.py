@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "edm2lite"
-BASE = {"config", "errors", "files", "progress", "__init__"}
+BASE = {"config", "errors", "files", "interrupt", "progress", "ranks", "__init__"}
 ALLOWED = {  # room -> rooms it may import, besides the base and itself
     "network": set(),
     "data": set(),
@@ -14,6 +14,7 @@ ALLOWED = {  # room -> rooms it may import, besides the base and itself
     "training": {"network", "data", "snapshots"},
     "sampling": {"network", "snapshots", "guidance", "data"},
     "evaluation": {"sampling", "snapshots", "data"},
+    "launch": {"cli", "sampling", "snapshots"},
 }
 SOLVERS = ["noise_levels.py", "heun.py", "seeded.py", "generate.py"]
 
@@ -63,8 +64,8 @@ def test_guidance_and_solvers_know_only_the_denoiser_contract():
         assert not rooms(path) & {"network", "snapshots", "data"}, path
 
 
-def test_a_wheel_carries_every_room_and_the_presets():
+def test_a_wheel_carries_every_room_the_presets_and_the_batch_scripts():
     setuptools = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
-    rooms = {f"edm2lite.{p.parent.name}" for p in PACKAGE.glob("*/__init__.py")}
-    assert set(setuptools["packages"]) == {"edm2lite", "edm2lite.configs", *rooms}
-    assert setuptools["package-dir"] == {"edm2lite.configs": "configs"}
+    rooms = {".".join(p.parent.relative_to(PACKAGE.parent).parts) for p in PACKAGE.rglob("*/__init__.py")}
+    assert set(setuptools["packages"]) == {"edm2lite", "edm2lite.configs", "edm2lite.slurm", *rooms}
+    assert setuptools["package-dir"] == {"edm2lite.configs": "configs", "edm2lite.slurm": "slurm"}

@@ -88,10 +88,12 @@ class TableConfig:
 
     Attributes:
         title: Heading.
-        outdir: Where results.json, table.md and table.csv go; finished cells are kept and not computed again.
+        outdir: Where table.md, table.csv and results/ go; finished cells are kept in results/ and not computed again.
         ref: Reference statistics (.npz).
         main: The main model's run directory and nimg.
         rows: What to try.
+        only_row: Only compute the cells of this row (from 0), beside other jobs with the other rows; without it the same
+            command then finds them and writes the table.
         num_images: Images a cell and block.
         blocks: Disjoint blocks of seeds; the table gives mean and standard deviation over them.
         first_seed: First seed of the first block.
@@ -106,6 +108,7 @@ class TableConfig:
     ref: str = "ref.npz"
     main: ModelRef = field(default_factory=ModelRef)
     rows: tuple[TableRow, ...] = ()
+    only_row: int | None = None
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     num_images: int = 1000
     blocks: int = 3
@@ -120,6 +123,8 @@ class TableConfig:
         check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
         check_range("main.ema", self.main.ema is None, self.main.ema, "given as main_ema of the rows")
         names = [row.name for row in self.rows]
+        ok = self.only_row is None or 0 <= self.only_row < len(self.rows)
+        check_range("only_row", ok, self.only_row, f"the index of one of the {len(self.rows)} rows, from 0")
         check_range("names of the rows", len(set(names)) == len(names), names, "different from each other")
         check_range("num_images", self.num_images >= 2, self.num_images, "at least 2")
 

@@ -134,12 +134,14 @@ class TrainerConfig:
         num_nodes: Nodes.
         strategy: ddp (every device holds the model), fsdp (weights, optimizer and EMA sharded over the devices: FSDP2), or
             auto: ddp if there is more than one device.
+        lock: Keep a second training out of the run directory; false only where the file system has no locks.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
     strategy: str = "auto"
+    lock: bool = True
 
     def __post_init__(self) -> None:
         check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu"))

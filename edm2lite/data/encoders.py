@@ -1,6 +1,7 @@
 """Encoders between stored images and what the network sees (Karras et al. 2024a, Appendix A: sigma_data = 0.5)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -84,17 +85,21 @@ class VAEEncoder:
     def _load(self, device: torch.device) -> Any:
         """The VAE module in evaluation mode on `device`."""
         if isinstance(self._vae, str):
-            try:
-                from diffusers import AutoencoderKL
-            except ImportError as e:
-                raise UserError("latents need the VAE: pip install 'edm2lite[vae]'") from e
-            try:
-                self._vae = AutoencoderKL.from_pretrained(self._vae, use_safetensors=True)
-            except OSError as e:
-                raise UserError(
-                    f"the VAE {self._vae} cannot be loaded ({str(e).splitlines()[0]}); give a local folder"
-                ) from e
+            self._vae = _pretrained(self._vae)
         return self._vae.to(device).eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=1)  # a table makes many encoders of one VAE
+def _pretrained(name: str) -> Any:
+    """An AutoencoderKL by its hub name or folder."""
+    try:
+        from diffusers import AutoencoderKL
+    except ImportError as e:
+        raise UserError("latents need the VAE: pip install 'edm2lite[vae]'") from e
+    try:
+        return AutoencoderKL.from_pretrained(name, use_safetensors=True, low_cpu_mem_usage=False)
+    except OSError as e:
+        raise UserError(f"the VAE {name} cannot be loaded ({str(e).splitlines()[0]}); give a local folder") from e
 
 
 Encoder = RGBEncoder | VAEEncoder
@@ -105,10 +110,12 @@ _ENCODERS: dict[str, tuple[type, tuple[str, ...]]] = {
 }
 
 
-def make_encoder(spec: dict[str, Any]) -> Encoder:
-    """Encoder from its specification as snapshots record it: {"name": "rgb" | "vae", ...numbers}.
+def make_encoder(spec: dict[str, Any], vae: str = SD_VAE) -> Encoder:
+    """Encoder from its specification as snapshots and datasets record it: {"name": "rgb" | "vae", ...numbers}.
 
-    Numbers alone: which VAE is loaded is never up to a file.
+    Args:
+        spec: Numbers alone: which VAE is loaded is never up to a file.
+        vae: Hub name or folder of the VAE, where one is needed.
 
     Raises:
         UserError: If the name is unknown, or an argument is no number (or list of numbers) that the encoder has.
@@ -122,4 +129,4 @@ def make_encoder(spec: dict[str, Any]) -> Encoder:
         numbers = value if isinstance(value, list) else [value]
         if key not in allowed or not all(isinstance(n, int | float) for n in numbers):
             raise UserError(f"encoder {name} has {key} = {value!r}; allowed are numbers for: {', '.join(allowed)}")
-    return encoder(**arguments)
+    return VAEEncoder(vae, **arguments) if encoder is VAEEncoder else encoder(**arguments)

@@ -28,7 +28,8 @@ CHUNK = 500  # images that pass the detector together
 
 def compute_reference(cfg: RefConfig) -> ReferenceStats:
     """Statistics of all images of a dataset, written to `cfg.out`."""
-    dataset, detector = load_dataset(cfg.data), load_detector(cfg.data.name)
+    dataset = load_dataset(cfg.data)
+    detector = load_detector(dataset.name)
     stats = FeatureStats(detector.dim)
     for start in range(0, len(dataset), CHUNK):
         images = np.stack([dataset[i][0] for i in range(start, min(start + CHUNK, len(dataset)))])
@@ -83,7 +84,7 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
         result = _score_folder(Path(cfg.images), ref, detector)
     else:
         seeds, weight = parse_seeds(cfg.seeds), check_guidance(cfg.guide, cfg.guidance)
-        pair = load_pair(cfg.main, cfg.guide, weight, cfg.device)
+        pair = load_pair(cfg.main, cfg.guide, weight, cfg.device, vae=cfg.vae)
         with progress_bar(len(seeds), "metrics") as bar:
             distance = score_pair(pair, seeds, ref, detector, cfg.sampler, cfg.batch_size, bar)
         result = {"frechet_distance": distance, "num_images": len(seeds), "seeds": cfg.seeds}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edm2lite import __version__
-from edm2lite.config import ModelRef, Nimg, ReportConfig, SamplerConfig, parse_seeds
+from edm2lite.config import SD_VAE, ModelRef, Nimg, ReportConfig, SamplerConfig, parse_seeds
 from edm2lite.evaluation.plots import distance_over_ema, distance_over_weight, loss_curves
 from edm2lite.evaluation.results import HEADER, Result, Table, read_tables, text_rows
 from edm2lite.files import write_text
@@ -91,6 +91,7 @@ def _sample(table: Table, result: Result, weight: float, seeds: list[int]) -> li
         _ref(row["guide"], result.guide_ema),
         weight,
         table.config["device"],
+        vae=table.config.get("vae", SD_VAE),
     )
     settings: dict[str, Any] = {k: float(v) if isinstance(v, str) else v for k, v in table.config["sampler"].items()}
     sampler = SamplerConfig(**settings)

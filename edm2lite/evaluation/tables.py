@@ -1,17 +1,17 @@
 """Tables of the Frechet distance over pairs, EMA lengths and guidance weights, with the spread over blocks of seeds."""
 
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from edm2lite.config import ModelRef, TableConfig, plain
+from edm2lite.evaluation.ledger import Ledger
 from edm2lite.evaluation.metrics import load_reference, score_pair
 from edm2lite.evaluation.results import Result, Table, write_table
-from edm2lite.files import write_json
 from edm2lite.progress import progress_bar
 from edm2lite.sampling.pair import Pair, load_ref, pick_device
 from edm2lite.snapshots.load import LoadedModel
@@ -35,16 +35,23 @@ def cells(cfg: TableConfig) -> Iterator[Cell]:
             yield Cell(row=row.name, guide=row.guide, main_ema=main_ema, guide_ema=guide_ema, weight=weight)
 
 
+def compute_row(cfg: TableConfig) -> None:
+    """Score the settings of row `cfg.only_row` alone and keep the values, for `compute_table` to find."""
+    assert cfg.only_row is not None
+    row = cfg.rows[cfg.only_row]
+    _score_all(cfg, list(cells(replace(cfg, rows=(row,), only_row=None))), _Scorer(cfg))
+    print(f"row {row.name!r} is kept in {cfg.outdir}; the same command without --only_row writes the table")
+
+
 def compute_table(cfg: TableConfig) -> Table:
     """Score every setting, confirm the winners on fresh seeds, write and print the table.
 
-    Finished blocks are kept in `results.json`, each under everything that could change its value (weights, sampler,
+    Finished blocks are kept in `results/`, each under everything that could change its value (weights, sampler,
     seeds, batch size, reference), so an interrupted or extended table computes only what is missing.
     """
     scorer, wanted = _Scorer(cfg), list(cells(cfg))
     images = cfg.blocks * cfg.num_images
-    with progress_bar(images * len(wanted), cfg.title) as bar:
-        results = [scorer.score(cell, cfg.first_seed, bar) for cell in wanted]
+    results = _score_all(cfg, wanted, scorer)
     table = Table(results, {}, plain(asdict(cfg)), scorer.ref.detector, scorer.ref.num_images)
     if cfg.confirm and table.best(True) and table.best(False):
         with progress_bar(2 * images, f"{cfg.title}, fresh seeds") as bar:
@@ -55,30 +62,33 @@ def compute_table(cfg: TableConfig) -> Table:
     return table
 
 
+def _score_all(cfg: TableConfig, wanted: list[Cell], scorer: "_Scorer") -> list[Result]:
+    with progress_bar(cfg.blocks * cfg.num_images * len(wanted), cfg.title) as bar:
+        return [scorer.score(cell, cfg.first_seed, bar) for cell in wanted]
+
+
 class _Scorer:
     """Scores cells, remembering models in memory and results on disk."""
 
     def __init__(self, cfg: TableConfig):
         self.cfg, self.device = cfg, pick_device(cfg.device)
         self.ref, self.detector = load_reference(cfg.ref)
-        self.ledger_path = Path(cfg.outdir) / "results.json"
-        self.ledger: dict[str, float] = {}
-        if self.ledger_path.exists():
-            self.ledger = json.loads(self.ledger_path.read_text())
+        self.ledger = Ledger(Path(cfg.outdir) / "results")
         self._models: dict[ModelRef, LoadedModel] = {}
 
     def score(self, cell: Cell, first_seed: int, bar: tqdm) -> Result:
         """Distances of a cell on the blocks of seeds that begin at `first_seed`."""
         cfg, pair, values = self.cfg, self._pair(cell), []
         for start in range(first_seed, first_seed + cfg.blocks * cfg.num_images, cfg.num_images):
-            key = self._key(pair, start)
-            if key in self.ledger:
-                bar.update(cfg.num_images)
-            else:
+            settings = self._settings(pair, start)
+            value = self.ledger.get(settings)
+            if value is None:
                 seeds = list(range(start, start + cfg.num_images))
-                self.ledger[key] = score_pair(pair, seeds, self.ref, self.detector, cfg.sampler, cfg.batch_size, bar)
-                write_json(self.ledger_path, self.ledger)
-            values.append(self.ledger[key])
+                value = score_pair(pair, seeds, self.ref, self.detector, cfg.sampler, cfg.batch_size, bar)
+                self.ledger.put(settings, value)
+            else:
+                bar.update(cfg.num_images)
+            values.append(value)
         return Result(
             row=cell.row,
             main_ema=pair.main.info.sigma_rel,
@@ -90,7 +100,7 @@ class _Scorer:
     def _pair(self, cell: Cell) -> Pair:
         main = self._model(replace(self.cfg.main, ema=cell.main_ema))
         guide = None if cell.guide.path is None else self._model(replace(cell.guide, ema=cell.guide_ema))
-        return Pair(main, guide, cell.weight)
+        return Pair(main, guide, cell.weight, self.cfg.vae)
 
     def _model(self, ref: ModelRef) -> LoadedModel:
         if ref not in self._models:
@@ -99,10 +109,10 @@ class _Scorer:
             self._models[ref] = load_ref(ref, self.device)
         return self._models[ref]
 
-    def _key(self, pair: Pair, start: int) -> str:
+    def _settings(self, pair: Pair, start: int) -> dict[str, Any]:
         """Everything that could change a value."""
         cfg = self.cfg
-        identity = {
+        settings = {
             "main": pair.main.fingerprint,
             "guide": pair.guide and pair.guide.fingerprint,
             "weight": pair.weight,
@@ -112,4 +122,6 @@ class _Scorer:
             "detector": self.ref.detector_sha256,
             "reference": [self.ref.dataset, self.ref.num_images],
         }
-        return json.dumps(identity, sort_keys=True)
+        if pair.main.info.encoder["name"] == "vae":
+            settings["vae"] = pair.vae
+        return settings

@@ -7,23 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edm2lite.config import ModelRef, SamplerConfig
+from edm2lite.config import SD_VAE, ModelRef, SamplerConfig
 from edm2lite.data.encoders import Encoder, make_encoder
 from edm2lite.errors import UserError
 from edm2lite.guidance.autoguidance import guided
 from edm2lite.network.precision import compute_dtype
+from edm2lite.ranks import local_rank
 from edm2lite.sampling.generate import Samples, check_label, generate
 from edm2lite.snapshots.load import LoadedModel, load_model
 
 
 def pick_device(name: str) -> torch.device:
-    """A device by name; "auto" is the first GPU if there is one.
+    """A device by name; "auto" is a GPU if there is one: the first, or that of this process's place on its machine.
 
     Raises:
         UserError: If the device is not there.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{local_rank() % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -39,11 +40,13 @@ class Pair:
     Attributes:
         main, guide: Models, on one device.
         weight: Guidance weight; 1: the guide is not used.
+        vae: Hub name or folder of the VAE that decodes latents.
     """
 
     main: LoadedModel
     guide: LoadedModel | None
     weight: float
+    vae: str = SD_VAE
 
     @property
     def denoise(self) -> Callable[..., Tensor]:
@@ -63,7 +66,7 @@ class Pair:
     @property
     def encoder(self) -> Encoder:
         """Encoder of the main model's images."""
-        return make_encoder(self.main.info.encoder)
+        return make_encoder(self.main.info.encoder, self.vae)
 
     def sample(
         self, seeds: Sequence[int], sampler: SamplerConfig, batch_size: int, label: int | None = None
@@ -78,16 +81,21 @@ class Pair:
     def describe(self) -> dict[str, Any]:
         """Who makes these images, for manifests and ledgers."""
         models = {"main": self.main, "guide": self.guide if self.weight != 1 else None}
-        return {name: model and describe_model(model) for name, model in models.items()} | {"weight": self.weight}
+        latents = {"vae": self.vae} if self.main.info.encoder["name"] == "vae" else {}
+        described = {name: model and describe_model(model) for name, model in models.items()}
+        return described | {"weight": self.weight} | latents
 
 
-def load_pair(main: ModelRef, guide: ModelRef, weight: float, device: str, precision: str = "fp32") -> Pair:
+def load_pair(
+    main: ModelRef, guide: ModelRef, weight: float, device: str, precision: str = "fp32", vae: str = SD_VAE
+) -> Pair:
     """Load the models of a pair; a guide with weight 1 is not loaded."""
     target = pick_device(device)
     return Pair(
         load_ref(main, target, precision),
         load_ref(guide, target, precision) if guide.path is not None and weight != 1 else None,
         weight,
+        vae,
     )
 
 

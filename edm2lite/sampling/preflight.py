@@ -4,16 +4,20 @@ import os
 
 from edm2lite.config import GuidanceConfig, ModelRef, TableConfig, parse_seeds
 from edm2lite.errors import UserError
+from edm2lite.ranks import parse_shard
 from edm2lite.snapshots.index import check_model
 
 
-def preflight(main: ModelRef, guide: ModelRef, guidance: GuidanceConfig, seeds: str) -> None:
-    """Check seeds, guidance and the names of the models.
+def preflight(
+    main: ModelRef, guide: ModelRef, guidance: GuidanceConfig, seeds: str, shard: str | None = None
+) -> None:  # fmt: skip
+    """Check seeds, shard, guidance and the names of the models.
 
     Raises:
         UserError: For the first thing that is wrong.
     """
     parse_seeds(seeds)
+    parse_shard(shard)
     check_guidance(guide, guidance)
     check_model(main, "main")
     if guide.path is not None:

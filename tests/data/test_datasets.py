@@ -1,13 +1,19 @@
 """The bundled datasets."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from edm2lite.config import DataConfig
-from edm2lite.data.datasets import load_dataset
+from edm2lite.config import ConvertConfig, DataConfig
+from edm2lite.data.datasets import check_dataset, fingerprint, load_dataset
 from edm2lite.data.encoders import make_encoder
+from edm2lite.data.prepare.convert import convert
 from edm2lite.errors import UserError
+from tests.data.conftest import CLASSES
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,49 @@ def test_without_labels():
 def test_unknown_name_lists_the_known():
     with pytest.raises(UserError, match=r"unknown data\.name 'digist'; choose one of: digits, patches"):
         load_dataset(DataConfig(name="digist"))
+
+
+def test_a_path_is_opened_and_called_by_its_name(packed, zipped):
+    for path, name in ((packed, "data"), (zipped, "data")):
+        data = load_dataset(DataConfig(path=str(path)))
+        assert (len(data), data.label_dim, data.img_channels, data.name) == (60, 3, 3, name)
+        assert load_dataset(DataConfig(path=str(path), name="mine")).name == "mine"
+        assert load_dataset(DataConfig(path=str(path), conditional=False)).label_dim == 0
+
+
+def test_the_fingerprint_is_the_datas_wherever_they_lie(packed, zipped):
+    def of(**options):
+        return fingerprint(load_dataset(DataConfig(**options)))
+
+    assert of(path=str(packed)) == of(path=str(zipped)) and len(of(name="digits")) == 64
+    others = [of(name="digits"), of(name="patches"), of(name="digits", conditional=False), of(path=str(packed))]
+    assert len(set(others)) == 4
+
+
+def test_what_cannot_be_opened(tmp_path, packed):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"something else, of some length")
+    for options, message in (
+        ({}, "no dataset was named; set data.name to one of digits, patches, or data.path"),
+        ({"path": str(tmp_path / "none")}, "does not exist; make one with edm2lite data convert"),
+        ({"path": str(tmp_path / "folder")}, r"holds no dataset\.json.* run the same command again"),
+        ({"path": str(tmp_path / "file")}, "is damaged: it has no end record"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_dataset(DataConfig(**options))
+
+
+def test_classes_that_are_not_there(imagenet, tmp_path):
+    source = imagenet / "ILSVRC" / "Data" / "CLS-LOC" / "train" / CLASSES[1]
+    for dest in (tmp_path / "flat", tmp_path / "flat.zip"):
+        convert(ConvertConfig(source=str(source), dest=str(dest), size=8, workers=1))
+        with pytest.raises(UserError, match=r"has no labels, .* set --data\.conditional false"):
+            load_dataset(DataConfig(path=str(dest)))
+        assert load_dataset(DataConfig(path=str(dest), conditional=False)).label_dim == 0
+
+
+def test_checking_needs_no_torch(packed, zipped, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('not yet')")
+    for path in (packed, zipped):
+        program = f"from edm2lite.data.datasets import *; check_dataset(DataConfig(path={str(path)!r}))"
+        subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})

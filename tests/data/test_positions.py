@@ -3,11 +3,13 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 
-from edm2lite.config import DataConfig
+from edm2lite.config import DataConfig, EncodeConfig
 from edm2lite.data.datasets import load_dataset
 from edm2lite.data.positions import PositionDataset, PositionSampler
+from edm2lite.data.prepare.encode import encode
 
 
 def dataset(seed=0):
@@ -46,3 +48,37 @@ def test_noise_is_unit_normal_and_independent():
     assert abs(np.corrcoef(first, batch.normals.numpy())[0, 1]) < 0.06
     assert abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.06
     assert len(batch.keys.unique()) == 4000
+
+
+def test_the_layout_does_not_matter(packed, zipped):
+    batches = [
+        PositionDataset(load_dataset(DataConfig(path=str(p))), 0).__getitems__([3, 70, 5]) for p in (packed, zipped)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True)) and batches[0].images.shape == (3, 3, 32, 32)
+
+
+@pytest.mark.parametrize("layout", ["packed", "zipped"])
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_read_the_same(layout, start, request):
+    data = PositionDataset(load_dataset(DataConfig(path=str(request.getfixturevalue(layout)))), 0)
+    steps = list(itertools.islice(PositionSampler(0, 12, 0, 1), 3))
+    loader = torch.utils.data.DataLoader(
+        data,
+        batch_sampler=steps,
+        collate_fn=_whole,
+        num_workers=2,
+        multiprocessing_context=start,
+    )
+    for step, batch in zip(steps, loader, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, data.__getitems__(step), strict=True))
+
+
+def _whole(batch):
+    return batch
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_latents_get_noise_of_their_own_shape(packed, vae, tmp_path):
+    encode(EncodeConfig(source=str(packed), dest=str(tmp_path / "a"), vae=vae, device="cpu"))
+    batch = PositionDataset(load_dataset(DataConfig(path=str(tmp_path / "a"))), 0).__getitems__([0, 1])
+    assert batch.images.shape == batch.noise.shape == (2, 4, 4, 4)

@@ -13,7 +13,7 @@ from edm2lite.evaluation import tables
 from edm2lite.evaluation.metrics import compute_reference
 from edm2lite.evaluation.report import write_report
 from edm2lite.evaluation.results import Result, Table, compare, read_table
-from edm2lite.evaluation.tables import compute_table
+from edm2lite.evaluation.tables import compute_row, compute_table
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +62,30 @@ def test_a_table_from_models_to_report(cfg, tmp_path, capsys, monkeypatch):
     assert set(sources) == {"data:"}, "self-contained"
 
 
+def kept(outdir):
+    return {path.name: json.loads(path.read_text()) for path in (Path(outdir) / "results").iterdir()}
+
+
+def test_rows_computed_apart_meet_in_one_table(cfg, tmp_path, monkeypatch):
+    apart = replace(cfg, outdir=str(tmp_path / "apart"))
+    for row in (1, 0):
+        compute_row(replace(apart, only_row=row))
+    assert not (tmp_path / "apart" / "table.md").exists() and len(kept(apart.outdir)) == 6 * 3
+    whole = compute_table(cfg)
+    monkeypatch.setattr(tables, "score_pair", lambda *a: pytest.fail("everything was computed apart"))
+    assert compute_table(replace(apart, confirm=False)).results == whole.results
+    with pytest.raises(UserError, match="one of the 2 rows"):
+        replace(cfg, only_row=2)
+
+
 def test_a_changed_setting_is_computed_anew_and_old_ones_are_kept(cfg, monkeypatch):
     compute_table(cfg)
-    ledger = Path(cfg.outdir) / "results.json"
-    before = json.loads(ledger.read_text())
-    keys = [json.loads(key) for key in before]
-    assert {"main", "guide", "weight", "seeds", "batch_size", "sampler", "detector", "reference"} == set(keys[0])
+    before = kept(cfg.outdir)
+    settings = next(iter(before.values()))["settings"]
+    assert {"main", "guide", "weight", "seeds", "batch_size", "sampler", "detector", "reference"} == set(settings)
     assert len(before) == 6 * 3 + 2 * 3
     compute_table(replace(cfg, sampler=SamplerConfig(num_steps=4), rows=cfg.rows[:1]))
-    after = json.loads(ledger.read_text())
+    after = kept(cfg.outdir)
     assert len(after) == len(before) + 2 * 3 and before.items() <= after.items()
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from edm2lite.config import GuidanceConfig, ModelRef, SampleConfig, SamplerConfig
 from edm2lite.errors import UserError
+from edm2lite.files import create_json
 from edm2lite.sampling.generate import generate
 from edm2lite.sampling.images import image_path, sheet
 from edm2lite.sampling.pair import load_pair
@@ -143,6 +144,47 @@ def test_killed_halfway_the_same_command_goes_on(tiny_run, tmp_path):
     done = run_script(*command, f"--outdir={tmp_path / 'out'}")
     assert done.returncode == 0 and f"{held} of 300 images are there already" in done.stdout
     assert images(tmp_path / "out") == images(tmp_path / "whole")
+
+
+def status(outdir):
+    return json.loads((outdir / "manifest.json").read_text())["status"]
+
+
+def test_shards_fill_one_folder_and_the_last_completes_it(tiny_run, all_at_once, tmp_path, capsys):
+    out = tmp_path / "out"
+    for shard, held in (("2/3", 6), ("0/3", 13), ("2/3", 13)):
+        sample(config(tiny_run, out, shard=shard))
+        assert len(images(out)) == held and status(out) == "incomplete" and not (out / "contact_sheet.png").exists()
+    assert "6 of 6 images are there already" in capsys.readouterr().out
+    image_path(out, 3).unlink()  # shard 0 died
+    sample(config(tiny_run, out, shard="1/3"))
+    assert status(out) == "incomplete" and "shard 1/3 is done; other shards lack 1 images" in capsys.readouterr().out
+    sample(config(tiny_run, out, shard="0/3"))
+    assert images(out) == all_at_once and status(out) == "complete" and (out / "contact_sheet.png").exists()
+    sample(config(tiny_run, out, "0-3", shard="7/8"))  # more shards than seeds
+    assert images(out) == all_at_once and status(out) == "complete"
+
+
+def test_a_late_or_larger_shard_cannot_leave_a_wrong_manifest(tiny_run, tmp_path):
+    out = tmp_path / "out"
+    sample(config(tiny_run, out, "0-3"))
+    sample(config(tiny_run, out, "0-5", shard="0/2"))
+    assert status(out) == "incomplete", "seed 5 is missing"
+    sample(config(tiny_run, out, "0-5", shard="1/2"))
+    assert status(out) == "complete"
+
+
+def test_shards_agree_before_the_first_image(tiny_run, tmp_path):
+    sample(config(tiny_run, tmp_path / "out", "0", shard="1/2"))
+    with pytest.raises(UserError, match="num_steps"):
+        sample(config(tiny_run, tmp_path / "out", "0", shard="0/2", sampler=SamplerConfig(num_steps=6)))
+    sample(config(tiny_run, tmp_path / "out", "0", sampler=SamplerConfig(num_steps=6)))
+    assert status(tmp_path / "out") == "complete"
+
+
+def test_of_several_processes_one_creates_a_file(tmp_path):
+    assert create_json(tmp_path / "a.json", 1) and not create_json(tmp_path / "a.json", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "1\n"
 
 
 def test_a_failed_start_leaves_the_folder_free(tiny_run, tmp_path):

@@ -1,0 +1,1 @@
+"""Making datasets: `edm2lite data convert`, `encode` and `check`."""
