@@ -1,0 +1,1 @@
+"""SLURM jobs that depend on each other, for the scripts in slurm/."""

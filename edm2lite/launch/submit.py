@@ -1,0 +1,137 @@
+"""What to submit: a training, images and their metrics, or a whole table with all it needs. Imports no torch.
+
+Called by the scripts in slurm/ as `python -m edm2lite.launch.submit {train,images,table}`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from edm2lite.cli import EVALUATE, SAMPLE, TRAIN, parse
+from edm2lite.config import SampleConfig, TableConfig, parse_seeds
+from edm2lite.errors import UserError
+from edm2lite.launch.jobs import TASK, Job, submit
+from edm2lite.launch.trainings import find_training, training_job, training_jobs
+from edm2lite.sampling.preflight import check_guidance, check_reference_exists, preflight
+
+
+def train_jobs(config: str, options: Sequence[str] = ()) -> list[Job]:
+    """The job of a training, from its YAML and further options of train.py."""
+    return [training_job(config, tuple(options), parse("train.py", TRAIN["train"], ["-c", config, *options]))]
+
+
+def image_jobs(options: Sequence[str], *, shards: int, ref: str | None = None, train: bool = False) -> list[Job]:
+    """Jobs that sample in shards and score the images.
+
+    Args:
+        options: Of sample.py.
+        shards: Jobs that share the seeds.
+        ref: Reference statistics; None: the images are not scored.
+        train: Also train the models that are missing.
+
+    Raises:
+        UserError: If anything about the options is wrong that can be known before the jobs run.
+    """
+    cfg: SampleConfig = parse("sample.py", SAMPLE["sample"], options)
+    if shards < 1 or cfg.shard is not None:
+        raise UserError(f"--shards is {shards}, sample.py's shard {cfg.shard}; give a positive --shards and no --shard")
+    jobs: list[Job] = []
+    if train:
+        parse_seeds(cfg.seeds)
+        check_guidance(cfg.guide, cfg.guidance)
+        jobs = training_jobs(cfg.main, [cfg.guide])
+    else:
+        preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds)
+    gpus, name = int(cfg.device != "cpu"), f"sample:{cfg.outdir}"
+    after = tuple(job.name for job in jobs)
+    jobs.append(Job(name=name, kind="sample", arguments=tuple(options), gpus=gpus, array=shards, after=after))
+    if ref is not None:
+        check_reference_exists(ref)
+        score = ("metrics", f"--ref={ref}", f"--images={cfg.outdir}", f"--out={cfg.outdir}/metrics.json")
+        jobs.append(Job(name=f"metrics:{cfg.outdir}", kind="evaluate", arguments=score, gpus=gpus, after=(name,)))
+    return jobs
+
+
+def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
+    """Jobs that compute a table: the missing trainings and reference, each row, and the table itself.
+
+    Args:
+        path: The table's YAML.
+        options: Further options of evaluate.py table.
+
+    Raises:
+        UserError: If a model exists neither as a file nor as a configuration that trains it.
+    """
+    command = ("table", "-c", path, *options)
+    cfg: TableConfig = parse("evaluate.py table", EVALUATE["table"], command[1:])
+    if not cfg.rows or cfg.only_row is not None:
+        raise UserError(f"{path} must have rows and no only_row; see configs/tables/digits.yaml")
+    gpus, rows = int(cfg.device != "cpu"), f"rows:{cfg.outdir}"
+    jobs = training_jobs(cfg.main, [row.guide for row in cfg.rows])
+    jobs += _reference_jobs(cfg, gpus)
+    after = tuple(job.name for job in jobs)
+    one_row = (*command, f"--only_row={TASK}")
+    jobs.append(Job(name=rows, kind="evaluate", arguments=one_row, gpus=gpus, array=len(cfg.rows), after=after))
+    jobs.append(Job(name=f"table:{cfg.outdir}", kind="evaluate", arguments=command, gpus=gpus, after=(rows,)))
+    return jobs
+
+
+def _reference_jobs(cfg: TableConfig, gpus: int) -> list[Job]:
+    """The job that makes the reference statistics of the main model's data, if they are missing."""
+    if Path(cfg.ref).exists():
+        return []
+    found = find_training(cfg.main.path)
+    if found is None or found[1].data.path is not None:
+        check_reference_exists(cfg.ref)
+    assert found is not None
+    arguments = ("ref", f"--data.name={found[1].data.name}", f"--out={cfg.ref}")
+    return [Job(name=f"ref:{cfg.ref}", kind="evaluate", arguments=arguments, gpus=gpus, once=True)]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+def _parse_file(
+    make: Callable[[str, Sequence[str]], list[Job]], name: str, argv: Sequence[str]
+) -> tuple[list[Job], bool]:
+    usage = f"slurm/submit_{name}.sh {name.upper()}.yaml [--dry-run] [further options of the {name} command]"
+    parser = _Parser(usage=usage, allow_abbrev=False)
+    parser.add_argument("file", metavar=f"{name.upper()}.yaml", help="such as those in configs/")
+    parser.add_argument("--dry-run", action="store_true", help="print the sbatch commands only")
+    args, options = parser.parse_known_args(argv)
+    return make(args.file, options), args.dry_run
+
+
+def _parse_images(argv: Sequence[str]) -> tuple[list[Job], bool]:
+    split = argv.index("--") if "--" in argv else len(argv)
+    parser = _Parser(usage="slurm/submit.sh [options] -- [options of sample.py]", allow_abbrev=False)
+    parser.add_argument("--train", action="store_true", help="train the models that are missing, too")
+    parser.add_argument("--shards", type=int, default=1, help="jobs that share the seeds")
+    parser.add_argument("--ref", help="score the images against these reference statistics (.npz)")
+    parser.add_argument("--dry-run", action="store_true", help="print the sbatch commands only")
+    args = parser.parse_args(argv[:split])
+    return image_jobs(argv[split + 1 :], shards=args.shards, ref=args.ref, train=args.train), args.dry_run
+
+
+def main(argv: Sequence[str]) -> int:
+    """Submit; returns the exit status."""
+    parsers: dict[str, Callable[[Sequence[str]], tuple[list[Job], bool]]] = {
+        "train": partial(_parse_file, train_jobs, "train"),
+        "images": _parse_images,
+        "table": partial(_parse_file, table_jobs, "table"),
+    }
+    try:
+        submit(*parsers[argv[0]](argv[1:]))
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
