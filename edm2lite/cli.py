@@ -52,8 +52,11 @@ def _train(cfg: TrainConfig) -> int | None:
         if finished(cfg):
             return 0
         from edm2lite.training.fit import fit
+        from edm2lite.training.together import part
 
-        return fit(cfg, interrupt)
+        status = fit(cfg, interrupt)
+        part()
+        return status
 
 
 def _sample(cfg: SampleConfig) -> None:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from edm2lite.errors import UserError
-from edm2lite.ranks import Rank, parse_shard, rank_from_environment
+from edm2lite.ranks import Rank, is_first_rank, parse_shard, rank_from_environment
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,14 @@ def test_launchers(env, rank, monkeypatch):
 
 
 def test_children_of_lightnings_launcher_are_not_the_first(monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert rank_from_environment().index != 0
+    assert is_first_rank()
+    for name in ("LOCAL_RANK", "NODE_RANK"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            assert not is_first_rank()
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert is_first_rank()
 
 
 def test_shards():

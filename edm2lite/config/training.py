@@ -81,7 +81,8 @@ class TrainingConfig:
         activation_checkpointing: Keep only the inputs of each block for the backward pass and compute the rest again: a
             fraction of the memory for about a third more work, and the same numbers.
         loss_scaling: Constant factor on the loss, for fp16.
-        nonfinite_gradients: "error" stops before the update; "zero" replaces them by 0 and counts them in the log.
+        nonfinite_gradients: "error" stops before the update, also at such a loss; "zero" replaces them by 0 and counts them in
+            the log, as the published trainings in fp16 did.
     """
 
     seed: int = 0

@@ -1,5 +1,6 @@
 """What happens beside the steps: snapshots, checkpoints, log lines, progress bar."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,9 +17,11 @@ from edm2lite.interrupt import Interrupt
 from edm2lite.progress import progress_bar
 from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
 from edm2lite.snapshots.index import snapshot_name
-from edm2lite.training.checkpoint import CheckpointInfo, collect, parts, write_checkpoint
+from edm2lite.training.checkpoint import collect, parts, write_checkpoint
+from edm2lite.training.loggers import MetricsCSV
 from edm2lite.training.module import EDM2Module
 from edm2lite.training.rundir import RunDir
+from edm2lite.training.together import on_rank_zero, reduce_
 
 
 class SnapshotWriter(Callback):
@@ -26,7 +29,7 @@ class SnapshotWriter(Callback):
 
     Args:
         run: Run directory.
-        info: What the snapshots are of, without nimg and sigma_rel.
+        info: What the snapshots are of, without nimg, sigma_rel and licence.
         every_nimg, total_nimg: Schedule, in images.
     """
 
@@ -45,7 +48,7 @@ class SnapshotWriter(Callback):
         averages = module.ema.named_average(sigma_rel).items()
         tensors = collect(((name, shard, parameters[name]) for name, shard in averages), trainer.is_global_zero)
         path = self.run.snapshots / snapshot_name(module.nimg, sigma_rel)
-        info = self.info.at(module.nimg, sigma_rel)
+        info = replace(self.info.at(module.nimg, sigma_rel), licence=module.began.licence)
         buffers = dict(module.denoiser.named_buffers())
         write_on_rank_zero(trainer, path, lambda: save_snapshot(path, tensors | buffers, info))
 
@@ -55,7 +58,6 @@ class CheckpointWriter(Callback):
 
     Args:
         run: Run directory.
-        resumed: What this training began with.
         every_nimg, total_nimg: Schedule, in images.
         interrupt: Signals that ask to stop.
 
@@ -63,26 +65,21 @@ class CheckpointWriter(Callback):
         stopped_by: Signal that ended the training early; 0: none.
     """
 
-    def __init__(
-        self, run: RunDir, resumed: CheckpointInfo, every_nimg: int, total_nimg: int, interrupt: Interrupt
-    ):  # fmt: skip
-        self.run, self.resumed, self.interrupt = run, resumed, interrupt
+    def __init__(self, run: RunDir, every_nimg: int, total_nimg: int, interrupt: Interrupt):
+        self.run, self.interrupt = run, interrupt
         self.every_nimg, self.total_nimg, self.stopped_by = every_nimg, total_nimg, 0
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.interrupt.install()  # Lightning has put its own SIGTERM handler in place meanwhile
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
         signum = torch.tensor(self.interrupt.signum, device=pl_module.device)
-        self.stopped_by = int(trainer.strategy.reduce(signum, reduce_op="max"))  # all ranks stop after the same step
+        self.stopped_by = int(reduce_(signum, "MAX"))  # all ranks stop after the same step
         if self.stopped_by or due(pl_module.nimg, self.every_nimg, self.total_nimg):
             self._write(trainer, pl_module)
         trainer.should_stop |= self.stopped_by != 0
 
     def _write(self, trainer: L.Trainer, module: EDM2Module) -> None:
         """All ranks take part. What is older than the newest goes first, the newest only after the next two are whole."""
-        info = replace(self.resumed, nimg=module.nimg, nonfinite_gradients=int(module.nonfinite_gradients))
+        info = replace(module.began, nimg=module.nimg, nonfinite_gradients=int(module.nonfinite_gradients))
         tensors = collect(parts(module.denoiser, module.ema, trainer.optimizers[0]), trainer.is_global_zero)
         path = self.run.checkpoint(module.nimg)
 
@@ -95,15 +92,18 @@ class CheckpointWriter(Callback):
 
 
 def write_on_rank_zero(trainer: L.Trainer, path: Path, write: Callable[[], None]) -> None:
-    """Let rank 0 write; if it fails, every rank raises the same UserError instead of waiting for it for ever."""
-    problem = ""
-    if trainer.is_global_zero:
+    """Let rank 0 write a file; if it cannot, every rank raises the same UserError."""
+
+    def attempt() -> None:
         try:
             write()
         except (OSError, SafetensorError) as e:
-            problem = f"cannot write {path}: {' '.join(str(e).split())[:150]}"
-    if problem := trainer.strategy.broadcast(problem):
-        raise UserError(f"{problem}; what was written before is whole: make space, then run the same command")
+            raise UserError(
+                f"cannot write {path}: {' '.join(str(e).split())[:150]}; what was written before is whole: make space, then "
+                "run the same command"
+            ) from e
+
+    on_rank_zero(trainer, attempt)
 
 
 class LogWriter(Callback):
@@ -114,6 +114,10 @@ class LogWriter(Callback):
         self.steps, self.started = 0, 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, EDM2Module)
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.keep_until(pl_module.nimg)
         self._restart(pl_module)
 
     def _restart(self, pl_module: L.LightningModule) -> None:
@@ -134,7 +138,10 @@ class LogWriter(Callback):
             "nonfinite_gradients": float(pl_module.nonfinite_gradients),
         }
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=nimg)
+            try:
+                logger.log_metrics(metrics, step=nimg)
+            except OSError as e:  # the training is worth more than a line of its log
+                print(f"warning: a line of the log at nimg {nimg} is lost: {e}", file=sys.stderr)
         self._restart(pl_module)
 
 

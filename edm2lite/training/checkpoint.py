@@ -3,35 +3,37 @@
 net/<name>               weights and buffers
 adam/exp_avg/<name>      moments of Adam, likewise adam/exp_avg_sq
 ema/0.05/<name>          averages
-metadata                 format, nimg, fingerprint of the data, licence, CRC-32 of every tensor
+metadata                 format, nimg, fingerprint of the data, licence, CRC-32 of every tensor and of the metadata
 
 Lightning's own checkpoints are not used: their layout differs between strategies, they are pickles, and their loop counters
 make a resume depend on how the batch was split.
 """
 
 import json
-import os
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from edm2lite.config import Nimg
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.shards import copy_shard_, gather, local_shard
 from edm2lite.training.power_ema import PowerEMA
-from edm2lite.training.rundir import RunDir
 
-FORMAT = "edm2lite-checkpoint-1"
+FORMAT_NAME = "edm2lite-checkpoint"
+FORMAT = f"{FORMAT_NAME}-1"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class DamagedError(UserError):
+    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,50 +81,47 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], info: CheckpointInf
     """Write a checkpoint atomically."""
     checksums = {name: _crc32(tensor) for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "crc32": json.dumps(checksums)} | {k: json.dumps(v) for k, v in asdict(info).items()}
+    metadata["metadata_crc32"] = _metadata_crc32(metadata)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
 def verify_checkpoint(path: Path) -> CheckpointInfo:
-    """Read a whole checkpoint and compare every tensor with its checksum.
+    """Read a whole checkpoint and compare every tensor, and what it says of itself, with the checksums.
 
     Raises:
-        UserError: If the file is damaged, cut short, or something else.
+        DamagedError: If the file is damaged or cut short.
+        UserError: If it cannot be read now, is of another version, or has another file's name.
     """
     try:
+        if path.stat().st_size == 0:
+            raise DamagedError(f"checkpoint {path} is damaged (it is empty)")
         with safe_open(path, framework="pt") as f:
-            metadata = f.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(
-                    f"{path} is no checkpoint of this version (format {metadata.get('format')}, not {FORMAT})"
-                )
-            checksums = json.loads(metadata["crc32"])
+            info = _read_info(path, f.metadata() or {})
+            checksums = json.loads(f.metadata()["crc32"])
             wrong = [name for name in checksums if _crc32(f.get_tensor(name)) != checksums[name]]
-        if wrong:
-            raise UserError(f"checkpoint {path} is damaged ({wrong[0]} differs from its checksum)")
-        return CheckpointInfo(**{field.name: json.loads(metadata[field.name]) for field in fields(CheckpointInfo)})
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as e:
-        raise UserError(f"checkpoint {path} is damaged ({' '.join(str(e).split())[:120]})") from e
+    except OSError as e:
+        raise UserError(
+            f"checkpoint {path} cannot be read ({e.strerror or e}); mend that, then run the same command"
+        ) from e
+    except (SafetensorError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise DamagedError(f"checkpoint {path} is damaged ({' '.join(str(e).split())[:120]})") from e
+    if wrong:
+        raise DamagedError(f"checkpoint {path} is damaged ({wrong[0]} differs from its checksum)")
+    return info
 
 
-def newest_whole_checkpoint(run: RunDir) -> tuple[Path, CheckpointInfo] | None:
-    """The newest checkpoint that agrees with its checksums; damaged ones are named and put aside. None: a new run.
-
-    Raises:
-        UserError: If all are damaged.
-    """
-    found, problems = run.list_checkpoints(), []
-    for path in found:
-        try:
-            return path, verify_checkpoint(path)
-        except UserError as e:
-            problems.append(str(e))
-            rank_zero_only(print)(f"{e}; going on from the one before, if it is whole", file=sys.stderr)
-            if path != found[-1]:
-                rank_zero_only(os.replace)(path, f"{path}.damaged")
-    if problems:
-        raise UserError(f"{problems[-1]}, and there is no other; put a copy in its place, or begin another --run_dir")
-    return None
+def _read_info(path: Path, metadata: dict[str, str]) -> CheckpointInfo:
+    if metadata.get("format", "").startswith(FORMAT_NAME) and metadata["format"] != FORMAT:
+        raise UserError(
+            f"checkpoint {path} has format {metadata['format']}, not {FORMAT}; use the version that wrote it"
+        )
+    if metadata.get("metadata_crc32") != _metadata_crc32(metadata):
+        raise DamagedError(f"checkpoint {path} is damaged (its metadata differ from their checksum)")
+    info = CheckpointInfo(**{field.name: json.loads(metadata[field.name]) for field in fields(CheckpointInfo)})
+    if Nimg(path.stem) != info.nimg:
+        raise UserError(f"checkpoint {path} is of nimg {Nimg(info.nimg)}; give it its own name back, or remove it")
+    return info
 
 
 @torch.no_grad()
@@ -145,4 +144,11 @@ def load_checkpoint(
 
 
 def _crc32(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    """Of type, shape and numbers."""
+    data = tensor.contiguous().view(-1).view(torch.uint8).numpy()
+    return zlib.crc32(data, zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode()))  # type: ignore[arg-type]
+
+
+def _metadata_crc32(metadata: dict[str, str]) -> str:
+    rest = {key: value for key, value in metadata.items() if key != "metadata_crc32"}
+    return str(zlib.crc32(json.dumps(rest, sort_keys=True).encode()))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from edm2lite.errors import UserError
-from edm2lite.ranks import rank_from_environment
+from edm2lite.ranks import is_first_rank
 
 PATIENCE_S = 120  # a requeued job meets its own former self, which a file server may believe alive for a while
+_HELD: set[Path] = set()
 
 
 @contextmanager
@@ -27,24 +28,36 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: If another process holds it; says which.
     """
-    if rank_from_environment().index != 0:
+    if not is_first_rank():
         yield
         return
     run_dir.mkdir(parents=True, exist_ok=True)
+    _refuse_second_use(run_dir)
     with open(run_dir / ".lock", "a+") as f:
         _acquire(f, run_dir)
         f.truncate(0)
         json.dump(_me(), f)
         f.flush()
-        yield
+        _HELD.add(run_dir.resolve())
+        try:
+            yield
+        finally:
+            _HELD.discard(run_dir.resolve())
 
 
 def check_unlocked(run_dir: Path) -> None:
     """Raise the UserError of `run_lock` early, before the slow imports."""
     path = run_dir / ".lock"
-    if path.exists() and rank_from_environment().index == 0:
+    if path.exists() and is_first_rank():
+        _refuse_second_use(run_dir)
         with open(path, "a+") as f:
             _acquire(f, run_dir)
+
+
+def _refuse_second_use(run_dir: Path) -> None:
+    """The system does not keep a process from its own locks, and forgets them when it opens the file again."""
+    if run_dir.resolve() in _HELD:
+        raise UserError(f"{run_dir} is in use by another training of this very process; choose another run_dir")
 
 
 def _acquire(f: IO[str], run_dir: Path) -> None:
@@ -54,7 +67,10 @@ def _acquire(f: IO[str], run_dir: Path) -> None:
             return fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             if e.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
+                raise UserError(
+                    f"the file system of {run_dir} keeps no locks ({e.strerror}); choose another --run_dir, have it "
+                    "mounted with flock (Lustre) or lockd (NFS), or set --trainer.lock false and never train there twice"
+                ) from e
         holder = _holder(f)
         mine = holder.get("job") is not None and holder["job"] == _me()["job"]
         if not mine or time.monotonic() > deadline:

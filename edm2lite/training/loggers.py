@@ -21,10 +21,9 @@ class MetricsCSV(Logger):
     Lightning's CSVLogger deletes the file of a resumed run, hence this one.
     """
 
-    def __init__(self, path: Path, resume_nimg: int):
+    def __init__(self, path: Path):
         super().__init__()
         self.path = path
-        self._keep_until(resume_nimg)
 
     @property
     def name(self) -> str:
@@ -35,7 +34,7 @@ class MetricsCSV(Logger):
         return ""
 
     @rank_zero_only
-    def _keep_until(self, nimg: int) -> None:
+    def keep_until(self, nimg: int) -> None:
         """Keep whole lines up to `nimg`; a process killed while writing may have left a torn one."""
         if not self.path.exists():
             return
@@ -61,13 +60,13 @@ class MetricsCSV(Logger):
             writer.writerow([step, *(f"{v:.6g}" for v in metrics.values())])
 
 
-def make_loggers(cfg: LoggingConfig, run: RunDir, resume_nimg: int, hyperparameters: dict[str, Any]) -> list[Logger]:
+def make_loggers(cfg: LoggingConfig, run: RunDir, hyperparameters: dict[str, Any]) -> list[Logger]:
     """The CSV file always; TensorBoard and W&B (offline unless asked to go online) as configured.
 
     Raises:
         UserError: If a logger's package is not installed; says which extra brings it.
     """
-    loggers: list[Logger] = [MetricsCSV(run.metrics, resume_nimg)]
+    loggers: list[Logger] = [MetricsCSV(run.metrics)]
     try:
         if cfg.tensorboard:
             from lightning.pytorch.loggers import TensorBoardLogger

@@ -17,11 +17,13 @@ from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.layers import normalize_weights_
 from edm2lite.network.shards import local_shard
 from edm2lite.network.unet import Block
+from edm2lite.training.checkpoint import CheckpointInfo
 from edm2lite.training.learning_rate import learning_rate
 from edm2lite.training.loss import noise_levels, weighted_loss
 from edm2lite.training.power_ema import PowerEMA
+from edm2lite.training.together import reduce_
 
-Restore = Callable[[Denoiser, PowerEMA, torch.optim.Optimizer], None]
+Start = Callable[["EDM2Module"], CheckpointInfo]
 
 
 class NonFiniteError(UserError):
@@ -37,10 +39,11 @@ class EDM2Module(L.LightningModule):
     Args:
         denoiser: Network to train; its weights are shared by reference.
         cfg: The recipe.
-        first_step: Steps taken before, of which `restore` brings the state.
-        restore: Called once weights, EMA and optimizer lie where they will stay (under FSDP2: sharded); default: a new run.
+        start: Called once weights, EMA and optimizer lie where they will stay (under FSDP2: sharded), to fill them;
+            says where the run stands. Default: a new run.
 
     Attributes:
+        began: Where this training began, there once fitting has.
         ema: EMA profiles, there once fitting has begun.
         mean_loss: Loss of the last step, averaged over this rank's elements.
         nonfinite_gradients: Gradient elements zeroed so far, if that is asked for.
@@ -49,16 +52,20 @@ class EDM2Module(L.LightningModule):
     ema: PowerEMA
     nonfinite_gradients: Tensor
 
-    def __init__(
-        self, denoiser: Denoiser, cfg: TrainingConfig, first_step: int = 0, restore: "Restore | None" = None
-    ):  # fmt: skip
+    def __init__(self, denoiser: Denoiser, cfg: TrainingConfig, start: "Start | None" = None):
         super().__init__()
         self.automatic_optimization = False
-        self.denoiser, self.cfg, self.first_step, self._restore = denoiser, cfg, first_step, restore
+        self.denoiser, self.cfg, self._start = denoiser, cfg, start
         self.register_buffer("nonfinite_gradients", torch.zeros((), dtype=torch.int64))
+        self.began = CheckpointInfo(nimg=0)
         for module in denoiser.modules():
             if isinstance(module, Block):
                 module.recompute = cfg.activation_checkpointing
+
+    @property
+    def first_step(self) -> int:
+        """Optimizer steps taken before this training."""
+        return self.began.nimg // self.cfg.batch_size
 
     @property
     def step(self) -> int:
@@ -86,15 +93,15 @@ class EDM2Module(L.LightningModule):
     def on_fit_start(self) -> None:
         """Lay out the EMA where the weights are by now: on their device, in their shards."""
         self.ema = PowerEMA(self.denoiser, self.cfg.ema_sigma_rel)
-        if self._restore is None:
+        if self._start is not None:
+            self.began = self._start(self)
+        self.nonfinite_gradients.fill_(self.began.nonfinite_gradients)
+        if self.began.nimg == 0:
             normalize_weights_(self.denoiser)
-        else:
-            self._restore(self.denoiser, self.ema, self.trainer.optimizers[0])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self.mean_loss = self._backward(batch)
-        self._stop_if_nonfinite("loss", self.mean_loss)
-        self._handle_nonfinite_gradients()
+        self._handle_nonfinite()
         self._optimizer_step()
         self.ema.update(self.nimg, self.cfg.batch_size)
         normalize_weights_(self.denoiser)  # after the EMA, which sees the weights as the optimizer left them
@@ -132,31 +139,29 @@ class EDM2Module(L.LightningModule):
         optimizer.step()  # type: ignore[union-attr]
         optimizer.zero_grad()  # type: ignore[union-attr]
 
-    def _handle_nonfinite_gradients(self) -> None:
-        """Unscale; then stop at, or zero and count, gradients that are not finite."""
+    def _handle_nonfinite(self) -> None:
+        """Unscale the gradients; then zero and count those that are not finite, or stop at them or at such a loss."""
         grads = [local_shard(p.grad) for p in self.denoiser.parameters() if p.grad is not None]
         if self.cfg.loss_scaling != 1:
             torch._foreach_div_(grads, self.cfg.loss_scaling)
         if self.cfg.nonfinite_gradients == "zero":
             count = torch.stack([(~g.isfinite()).sum() for g in grads]).sum()
-            sharded = isinstance(self.denoiser, FSDPModule)
-            self.nonfinite_gradients += self.trainer.strategy.reduce(count, reduce_op="sum") if sharded else count
+            self.nonfinite_gradients += reduce_(count, "SUM") if isinstance(self.denoiser, FSDPModule) else count
             for g in grads:
                 torch.nan_to_num(g, nan=0, posinf=0, neginf=0, out=g)
         else:
-            self._stop_if_nonfinite("gradients", torch.stack(torch._foreach_norm(grads)).sum())
+            self._stop_if_nonfinite(self.mean_loss, torch.stack(torch._foreach_norm(grads)).sum())
 
-    def _stop_if_nonfinite(self, what: str, value: Tensor) -> None:
-        """Raise on all ranks, before the update, if `value` is not finite on any of them."""
-        values = torch.zeros(self.trainer.world_size, device=self.device)
-        values[self.global_rank] = value
-        values = self.trainer.strategy.reduce(values, reduce_op="sum")
-        if values.isfinite().all():
+    def _stop_if_nonfinite(self, loss: Tensor, gradients: Tensor) -> None:
+        """Raise on all ranks, before the update, if one of the two is not finite on any of them."""
+        values = torch.zeros(2, self.trainer.world_size, device=self.device)
+        values[:, self.global_rank] = torch.stack([loss, gradients])
+        if reduce_(values, "SUM").isfinite().all():
             return
-        ranks = ", ".join(f"{rank} ({v})" for rank, v in enumerate(values.tolist()) if not math.isfinite(v))
+        what, row = ("loss", values[0]) if not values[0].isfinite().all() else ("gradients", values[1])
+        ranks = ", ".join(f"{rank} ({v})" for rank, v in enumerate(row.tolist()) if not math.isfinite(v))
         raise NonFiniteError(
             f"{what} not finite at step {self.step} (nimg {self.nimg}) on rank {ranks}; the weights were not "
-            "updated. Check the data; "
-            + ("go on with training.nonfinite_gradients=zero, or " if what == "gradients" else "")
-            + "begin another run_dir with a lower training.ref_lr"
+            "updated. Check the data; go on with training.nonfinite_gradients=zero, or begin another run_dir with a lower "
+            "training.ref_lr"
         )

@@ -83,7 +83,8 @@ def preflight(cfg: TrainConfig) -> None:
     if cfg.init_from is not None and not RunDir(cfg.run_dir).started:
         check_model(ModelRef(path=cfg.init_from), "init_from")
     RunDir(cfg.run_dir).check(cfg)
-    check_unlocked(Path(cfg.run_dir))
+    if cfg.trainer.lock:
+        check_unlocked(Path(cfg.run_dir))
 
 
 def check_batch(cfg: TrainConfig) -> int:
@@ -98,13 +99,14 @@ def check_batch(cfg: TrainConfig) -> int:
 
 
 def finished(cfg: TrainConfig) -> bool:
-    """Whether the run has reached its total; if so, says so."""
+    """Whether the run has reached its total; if so, says so. Not for several ranks: they find out together."""
     run = RunDir(cfg.run_dir)
+    if rank_from_environment().count > 1:
+        return False
     newest = [Nimg(path.stem) for path in run.list_checkpoints()[:1]]
     if not newest or newest[0] < cfg.training.total_nimg:
         return False
-    if rank_from_environment().index == 0:
-        print(f"{run.path}: finished at nimg {newest[0]}; nothing to do. To train longer, raise training.total_nimg")
+    print(f"{run.path}: finished at nimg {newest[0]}; nothing to do. To train longer, raise training.total_nimg")
     return True
 
 

@@ -8,22 +8,31 @@ from edm2lite.config import TrainerConfig
 from edm2lite.errors import UserError
 
 
+def in_batch_job() -> bool:
+    """Whether this is a job that SLURM can start again, no interactive shell."""
+    return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
 def under_slurm() -> bool:
-    """Whether Lightning will take ranks from SLURM: in a job with tasks that is no interactive shell."""
-    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    """Whether Lightning will take ranks from SLURM: in a job with tasks that are not torchrun's."""
+    return in_batch_job() and "SLURM_NTASKS" in os.environ and "RANK" not in os.environ
 
 
 def check_tasks(cfg: TrainerConfig) -> None:
-    """Raise a UserError unless there is one srun task a device: otherwise ranks would train apart in silence."""
+    """Raise a UserError unless one process a device was started: otherwise ranks would train apart in silence."""
+    env, layout = os.environ, f"trainer.devices x trainer.num_nodes is {cfg.devices} x {cfg.num_nodes}"
+    if "RANK" in env and int(env.get("WORLD_SIZE", "1")) != cfg.devices * cfg.num_nodes:
+        raise UserError(f"torchrun started {env.get('WORLD_SIZE')} processes, but {layout}; make them agree")
     if not under_slurm():
         return
-    tasks, ranks = int(os.environ["SLURM_NTASKS"]), cfg.devices * cfg.num_nodes
-    if tasks != ranks:
+    tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
+    per_node = int(env.get("SLURM_NTASKS_PER_NODE", tasks if tasks == 1 else 0))
+    if (per_node, nodes) != (cfg.devices, cfg.num_nodes):
         raise UserError(
-            f"SLURM started {tasks} tasks, but trainer.devices x trainer.num_nodes is {cfg.devices} x {cfg.num_nodes}; set "
-            "--ntasks-per-node to the devices of a node, as slurm/train.sbatch does"
+            f"SLURM started {tasks} tasks ({per_node or 'no fixed number'} a node, {nodes} nodes), but {layout}; set "
+            "--ntasks-per-node to the devices of a node and --nodes, as slurm/train.sbatch does"
         )
-    if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
+    if tasks > 1 and "SLURM_STEP_ID" not in env:
         raise UserError(
             f"a job of {tasks} tasks was started without srun; use srun python train.py ..., as slurm/train.sbatch"
         )

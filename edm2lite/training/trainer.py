@@ -13,25 +13,28 @@ from torch.utils.data import DataLoader
 from edm2lite.config import TrainConfig, TrainerConfig, plain
 from edm2lite.data.datasets import Dataset
 from edm2lite.data.positions import PositionDataset, PositionSampler
+from edm2lite.errors import UserError
 from edm2lite.interrupt import ignore_in_worker
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.callbacks import CheckpointWriter, LogWriter, Progress, SnapshotWriter
 from edm2lite.training.loggers import make_loggers
+from edm2lite.training.module import EDM2Module
 from edm2lite.training.rundir import RunDir
 from edm2lite.training.slurm import under_slurm
 
 
 class PositionData(L.LightningDataModule):
-    """Serves this rank's batches from step `first_step` on."""
+    """Serves this rank's batches from the step on at which training stands."""
 
-    def __init__(self, dataset: Dataset, cfg: TrainConfig, first_step: int):
+    def __init__(self, dataset: Dataset, cfg: TrainConfig):
         super().__init__()
-        self.dataset, self.cfg, self.first_step = dataset, cfg, first_step
+        self.dataset, self.cfg = dataset, cfg
 
     def train_dataloader(self) -> DataLoader:
         trainer, cfg = self.trainer, self.cfg
-        assert trainer is not None
-        sampler = PositionSampler(self.first_step, cfg.training.batch_size, trainer.global_rank, trainer.world_size)
+        assert trainer is not None and isinstance(trainer.lightning_module, EDM2Module)
+        first = trainer.lightning_module.first_step
+        sampler = PositionSampler(first, cfg.training.batch_size, trainer.global_rank, trainer.world_size)
         return DataLoader(
             PositionDataset(self.dataset, cfg.training.seed), batch_sampler=sampler, collate_fn=_whole_batch,
             num_workers=cfg.data.num_workers, pin_memory=torch.cuda.is_available(),
@@ -47,7 +50,7 @@ def _whole_batch(batch: object) -> object:
 def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, checkpoints: CheckpointWriter) -> L.Trainer:
     """Lightning's Trainer with our callbacks; everything it would do by itself is off."""
     _quiet()
-    t, total, resume_nimg = cfg.training, cfg.training.total_nimg, checkpoints.resumed.nimg
+    t, total = cfg.training, cfg.training.total_nimg
     callbacks: list[L.Callback] = [
         SnapshotWriter(run, info, t.snapshot_nimg, total),
         LogWriter(cfg.logging.every_nimg, total),
@@ -55,14 +58,22 @@ def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, checkpoints:
     ]
     if cfg.logging.progress_bar:
         callbacks.append(Progress(total))
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=_accelerator(cfg.trainer.accelerator), devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes,
         strategy=_strategy(cfg.trainer), plugins=[SLURMEnvironment(auto_requeue=False)] if under_slurm() else None,
-        precision="32-true", max_steps=(total - resume_nimg) // t.batch_size, max_epochs=-1,
-        callbacks=callbacks, logger=make_loggers(cfg.logging, run, resume_nimg, plain(asdict(cfg))),
+        precision="32-true", max_epochs=-1,
+        callbacks=callbacks, logger=make_loggers(cfg.logging, run, plain(asdict(cfg))),
         enable_progress_bar=cfg.logging.progress_bar, enable_checkpointing=False, enable_model_summary=False,
-        use_distributed_sampler=False, barebones=False, log_every_n_steps=1,
+        use_distributed_sampler=False,
     )  # fmt: skip
+    # Lightning's SIGTERM handler talks to the other ranks from within, and hangs; ours is in place already.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    if trainer.world_size != cfg.trainer.devices * cfg.trainer.num_nodes:
+        raise UserError(
+            f"{trainer.world_size} processes were started for {cfg.trainer.devices} x {cfg.trainer.num_nodes} devices "
+            "(trainer.devices x trainer.num_nodes); start one a device"
+        )
+    return trainer
 
 
 def _strategy(cfg: TrainerConfig) -> str | Strategy:
@@ -70,6 +81,16 @@ def _strategy(cfg: TrainerConfig) -> str | Strategy:
     if cfg.strategy != "fsdp":
         return cfg.strategy
     return ModelParallelStrategy(data_parallel_size=cfg.devices * cfg.num_nodes, tensor_parallel_size=1)
+
+
+def check_devices(cfg: TrainerConfig) -> None:
+    """Raise a UserError unless there are as many CUDA devices as asked for, where any are."""
+    here = torch.cuda.device_count()
+    if _accelerator(cfg.accelerator) == "gpu" and cfg.devices > here:
+        raise UserError(
+            f"trainer.devices is {cfg.devices}, but {here} CUDA devices are visible here; choose fewer, or "
+            "trainer.accelerator cpu"
+        )
 
 
 def _accelerator(name: str) -> str:

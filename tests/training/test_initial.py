@@ -11,6 +11,8 @@ from edm2lite.snapshots.load import load_model
 from edm2lite.training.initial import LABEL_LAYER, initialize
 from tests.conftest import GOLDEN, TINY, TRAIN_OPTIONS, run_script, tiny_denoiser
 
+RGB = {"name": "rgb", "scale": 127.5}
+
 
 @pytest.fixture
 def snapshot(tmp_path):
@@ -20,9 +22,14 @@ def snapshot(tmp_path):
     return tmp_path / "a.safetensors"
 
 
+def test_another_scaling_of_the_data_is_said(snapshot, capsys):
+    initialize(tiny_denoiser(label_dim=10), str(snapshot), {"name": "rgb", "scale": 100.0})
+    assert "'scale': 127.5}, these are by {'name': 'rgb', 'scale': 100.0}" in capsys.readouterr().err
+
+
 def test_all_tensors_are_taken(snapshot, capsys):
     net = tiny_denoiser(label_dim=10, seed=5)
-    assert initialize(net, str(snapshot)) == "theirs" and not capsys.readouterr().err
+    assert initialize(net, str(snapshot), RGB) == "theirs" and not capsys.readouterr().err
     source = load_model(snapshot).denoiser.state_dict()
     assert all(torch.equal(value, source[name]) for name, value in net.state_dict().items())
 
@@ -30,18 +37,27 @@ def test_all_tensors_are_taken(snapshot, capsys):
 @pytest.mark.parametrize("classes", [3, 0])
 def test_a_label_layer_of_another_size_is_made_anew_and_said_so(classes, snapshot, capsys):
     net, fresh = (tiny_denoiser(label_dim=classes, seed=5) for _ in range(2))
-    initialize(net, str(snapshot))
+    initialize(net, str(snapshot), RGB)
+    said = capsys.readouterr().err
+    assert f"its label layer (10 classes) is {'made anew for 3 classes' if classes else 'left out'}" in said
     if classes:
-        assert "label layer is made anew (10 classes there, 3 here)" in capsys.readouterr().err
         assert torch.equal(net.state_dict()[LABEL_LAYER], fresh.state_dict()[LABEL_LAYER])
     source = load_model(snapshot).denoiser.state_dict()
     assert all(torch.equal(v, source[k]) for k, v in net.state_dict().items() if k != LABEL_LAYER)
 
 
-def test_another_architecture_is_refused(snapshot):
-    net = Denoiser(8, 1, 10, NetworkConfig(**{**TINY.__dict__, "model_channels": 16}))
-    with pytest.raises(UserError, match=r"does not fit this network: .* is \[.*\] there and \[.*\] here"):
-        initialize(net, str(snapshot))
+@pytest.mark.parametrize(("name", "value"), [("model_channels", 16), ("clip_act", 16), ("sigma_data", 1.0)])
+def test_another_architecture_is_refused_even_with_the_same_shapes(name, value, snapshot):
+    net = Denoiser(8, 1, 10, NetworkConfig(**{**TINY.__dict__, name: value}))
+    with pytest.raises(UserError, match=rf"network.{name} is {TINY.__dict__[name]} there and {value} here"):
+        initialize(net, str(snapshot), RGB)
+
+
+def test_other_data_are_refused(snapshot):
+    with pytest.raises(UserError, match="the encoder is"):
+        initialize(tiny_denoiser(label_dim=10), str(snapshot), {"name": "vae"})
+    with pytest.raises(UserError, match=r"is \[8, 2, 3, 3\] there and \[8, 4, 3, 3\] here"):
+        initialize(Denoiser(8, 3, 10, TINY), str(snapshot), RGB)
 
 
 def test_the_command_starts_from_a_published_file_and_keeps_its_licence(tmp_path, meta):
@@ -57,7 +73,7 @@ def test_the_command_starts_from_a_published_file_and_keeps_its_licence(tmp_path
         f"--init_from={pkl}", "--training.total_nimg=32",
         "--training.snapshot_nimg=32", "--training.checkpoint_nimg=32", "--training.ref_lr=1e-9",
     )  # fmt: skip
-    assert done.returncode == 0 and "10 classes there, 8 here" in done.stderr, done.stderr
+    assert done.returncode == 0 and "10 classes) is made anew for 8" in done.stderr, done.stderr
     assert read_info(next((run_dir / "snapshots").iterdir())).licence == source.info.licence != ""
     x, sigma = torch.randn(4, 3, 16, 16), torch.tensor([0.1, 0.5, 2.0, 10.0])
     torch.testing.assert_close(load_model(run_dir).denoiser(x, sigma), source.denoiser(x, sigma), rtol=1e-4, atol=1e-4)

@@ -1,15 +1,24 @@
 """Asked to stop, a run saves and ends; two trainings never share a directory; a full disk loses nothing."""
 
+import re
 import resource
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from edm2lite.errors import UserError
 from edm2lite.interrupt import Interrupt
+from edm2lite.training.callbacks import CheckpointWriter
+from edm2lite.training.fit import fit
+from edm2lite.training.lock import check_unlocked, run_lock
+from edm2lite.training.rundir import RunDir
+from edm2lite.training.trainer import make_trainer
 from tests.conftest import run_script
 from tests.training.runs import OPTIONS, TOTAL, TWO_RANKS, final_state, largest_difference, start, steps_logged
+from tests.training.test_strategies import config
 
 
 def wait_for(process, condition, seconds=60):
@@ -42,7 +51,9 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(signum, status, lay
 
 def test_a_signal_while_importing_is_not_lost(tmp_path):
     process = start(tmp_path / "run", *RARELY)
-    time.sleep(1)
+    status = Path(f"/proc/{process.pid}/status")
+    caught = lambda: int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16)  # noqa: E731
+    wait_for(process, lambda: caught() >> (signal.SIGUSR1 - 1) & 1)
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60) and process.returncode == 143
     assert len(list((tmp_path / "run" / "checkpoints").glob("[!.]*"))) == 1
@@ -85,3 +96,26 @@ def test_handlers_are_put_back_and_a_second_ctrl_c_stops_at_once():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_lightning_puts_no_handlers_of_its_own_in_place(tmp_path):
+    """A signal between its set-up and the first step would make its handler wait for the other ranks for ever."""
+    cfg = config(tmp_path / "run", "one", 160)
+    trainer = make_trainer(cfg, RunDir(cfg.run_dir), None, CheckpointWriter(RunDir(cfg.run_dir), 16, 160, Interrupt()))
+    assert callable(type(trainer._signal_connector).register_signal_handlers), "Lightning has renamed it"
+    before = signal.getsignal(signal.SIGTERM)
+    trainer._signal_connector.register_signal_handlers()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_training_for_less_than_there_is_ends_at_once(tmp_path):
+    assert fit(config(tmp_path / "run", "one", 320)) == 0
+    before = sorted((tmp_path / "run").rglob("*.safetensors"))
+    assert fit(config(tmp_path / "run", "one", 160)) == 0
+    assert sorted((tmp_path / "run").rglob("*.safetensors")) == before
+
+
+def test_one_process_cannot_train_twice_in_one_directory(tmp_path):
+    with run_lock(tmp_path), pytest.raises(UserError, match="this very process"), run_lock(tmp_path):
+        pass
+    check_unlocked(tmp_path)

@@ -90,8 +90,8 @@ def test_zeroing_is_a_named_option_that_counts():
     module = train(steps=3, callbacks=[Break(1, "gradients")], nonfinite_gradients="zero")
     assert int(module.nonfinite_gradients) == module.denoiser.unet.out_conv.weight.numel()
     assert all(p.isfinite().all() for p in module.denoiser.parameters())
-    with pytest.raises(NonFiniteError, match="loss not finite"):
-        train(steps=3, callbacks=[Break(1, "loss")], nonfinite_gradients="zero")
+    module = train(steps=3, callbacks=[Break(1, "loss")], nonfinite_gradients="zero")
+    assert int(module.nonfinite_gradients) > 0 and all(p.isfinite().all() for p in module.denoiser.parameters())
 
 
 def test_loss_scaling_changes_nothing_but_the_gradients_in_flight():

@@ -21,27 +21,37 @@ def slurm(monkeypatch):
 def test_outside_slurm_and_in_an_interactive_shell_nothing_is_asked(slurm):
     assert not under_slurm()
     check_tasks(TrainerConfig(devices=2))
-    slurm(NTASKS=1, JOB_NAME="bash")
+    slurm(JOB_ID=1, NTASKS=1, JOB_NAME="bash")
     assert not under_slurm()
 
 
 @pytest.mark.parametrize(
-    ("tasks", "step", "devices", "nodes", "message"),
+    ("variables", "devices", "nodes", "message"),
     [
-        (1, 0, 2, 1, "SLURM started 1 tasks, but trainer.devices x trainer.num_nodes is 2 x 1"),
-        (2, 0, 1, 1, "SLURM started 2 tasks"),
-        (4, None, 2, 2, "without srun"),
+        ({"NTASKS": 1, "STEP_ID": 0}, 2, 1, r"started 1 tasks \(1 a node, 1 nodes\), but .* is 2 x 1"),
+        ({"NTASKS": 2, "NTASKS_PER_NODE": 2, "STEP_ID": 0}, 1, 1, "started 2 tasks"),
+        ({"NTASKS": 2, "NTASKS_PER_NODE": 1, "NNODES": 2, "STEP_ID": 0}, 2, 1, r"\(1 a node, 2 nodes\)"),
+        ({"NTASKS": 2, "STEP_ID": 0}, 2, 1, "no fixed number a node"),
+        ({"NTASKS": 4, "NTASKS_PER_NODE": 2, "NNODES": 2}, 2, 2, "without srun"),
     ],
 )
-def test_silent_mismatches_are_refused(slurm, tasks, step, devices, nodes, message):
-    slurm(NTASKS=tasks, JOB_NAME="train", **({} if step is None else {"STEP_ID": step}))
+def test_silent_mismatches_are_refused(slurm, variables, devices, nodes, message):
+    slurm(JOB_ID=1, JOB_NAME="train", **variables)
     with pytest.raises(UserError, match=message):
         check_tasks(TrainerConfig(devices=devices, num_nodes=nodes))
 
 
 def test_one_task_a_device_is_right(slurm):
-    slurm(NTASKS=4, JOB_NAME="train", STEP_ID=0)
+    slurm(JOB_ID=1, NTASKS=4, NTASKS_PER_NODE=2, NNODES=2, JOB_NAME="train", STEP_ID=0)
     check_tasks(TrainerConfig(devices=2, num_nodes=2))
+
+
+def test_torchrun_must_start_one_process_a_device(slurm, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_tasks(TrainerConfig(devices=2))
+    with pytest.raises(UserError, match=r"torchrun started 2 processes, but .* is 1 x 1"):
+        check_tasks(TrainerConfig())
 
 
 @pytest.fixture
