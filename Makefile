@@ -41,7 +41,7 @@ demo-patches: $(READY)
 	$(PY) evaluate.py table -c configs/tables/patches.yaml
 
 test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 test-slow: $(READY)  ## torch.compile and other long tests
 	$(PY) -m pytest -m slow

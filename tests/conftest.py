@@ -90,3 +90,10 @@ def tiny_run(tmp_path_factory) -> Path:
 def detector_cache(tmp_path_factory) -> None:
     """Detectors trained by tests go to a folder of their own, shared by the scripts they start."""
     os.environ["EDM2LITE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file run in one process, for they share fixtures that are slow to make; so do all that need SLURM."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group("slurm" if folder.name == "slurm" else str(item.path)))
