@@ -9,11 +9,12 @@ from typing import Any
 from tqdm import tqdm
 
 from edm2lite.config import ModelRef, TableConfig, plain
+from edm2lite.data.devices import pick_device
 from edm2lite.evaluation.ledger import Ledger
 from edm2lite.evaluation.metrics import load_reference, score_pair
 from edm2lite.evaluation.results import Result, Table, write_table
 from edm2lite.progress import progress_bar
-from edm2lite.sampling.pair import Pair, load_ref, pick_device
+from edm2lite.sampling.pair import Pair, load_ref
 from edm2lite.snapshots.load import LoadedModel
 
 

@@ -5,6 +5,7 @@ Reading one never runs code: the weights are plain tensors, the metadata is text
 
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,15 @@ def save_snapshot(path: str | os.PathLike, tensors: dict[str, Tensor], info: Sna
         extra: Further metadata.
     """
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    checksums = {"crc32": json.dumps({name: tensor_crc32(tensor) for name, tensor in contiguous.items()})}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=info.to_metadata() | extra)
+        save_file(contiguous, temporary, metadata=info.to_metadata() | checksums | extra)
+
+
+def tensor_crc32(tensor: Tensor) -> int:
+    """CRC-32 of type, shape and numbers of a tensor on the CPU."""
+    data = tensor.contiguous().view(-1).view(torch.uint8).numpy()
+    return zlib.crc32(data, zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode()))  # type: ignore[arg-type]
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
@@ -113,12 +121,21 @@ def read_info(path: str | os.PathLike) -> SnapshotInfo:
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Its tensors by name, on the CPU, memory-mapped."""
+    """Its tensors by name, on the CPU.
+
+    Raises:
+        UserError: If the file is damaged: it cannot be read, or a tensor differs from its checksum, where it has one.
+    """
     try:
         with safe_open(path, framework="pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as e:
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - no mapping
+            checksums = json.loads((f.metadata() or {}).get("crc32", "{}"))
+    except (SafetensorError, OSError, ValueError) as e:
         raise _unreadable(path, e) from e
+    for name, tensor in tensors.items():
+        if name in checksums and tensor_crc32(tensor) != checksums[name]:
+            raise _unreadable(path, ValueError(f"{name} differs from its checksum"))
+    return tensors
 
 
 def load_weights(info: SnapshotInfo, tensors: dict[str, Tensor], path: str | os.PathLike) -> Denoiser:

@@ -25,6 +25,7 @@ from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.shards import copy_shard_, gather, local_shard
+from edm2lite.snapshots.files import tensor_crc32
 from edm2lite.training.power_ema import PowerEMA
 
 FORMAT_NAME = "edm2lite-checkpoint"
@@ -79,7 +80,7 @@ def collect(state: Iterator[tuple[str, Tensor, Tensor]], keep: bool) -> dict[str
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], info: CheckpointInfo) -> None:
     """Write a checkpoint atomically."""
-    checksums = {name: _crc32(tensor) for name, tensor in tensors.items()}
+    checksums = {name: tensor_crc32(tensor) for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "crc32": json.dumps(checksums)} | {k: json.dumps(v) for k, v in asdict(info).items()}
     metadata["metadata_crc32"] = _metadata_crc32(metadata)
     with atomic_path(path) as temporary:
@@ -99,7 +100,7 @@ def verify_checkpoint(path: Path) -> CheckpointInfo:
         with safe_open(path, framework="pt") as f:
             info = _read_info(path, f.metadata() or {})
             checksums = json.loads(f.metadata()["crc32"])
-            wrong = [name for name in checksums if _crc32(f.get_tensor(name)) != checksums[name]]
+            wrong = [name for name in checksums if tensor_crc32(f.get_tensor(name)) != checksums[name]]
     except OSError as e:
         raise UserError(
             f"checkpoint {path} cannot be read ({e.strerror or e}); mend that, then run the same command"
@@ -141,12 +142,6 @@ def load_checkpoint(
     with safe_open(path, framework="pt") as f:
         for name, shard, like in parts(denoiser, ema, optimizer):
             copy_shard_(shard, f.get_tensor(name), like)
-
-
-def _crc32(tensor: Tensor) -> int:
-    """Of type, shape and numbers."""
-    data = tensor.contiguous().view(-1).view(torch.uint8).numpy()
-    return zlib.crc32(data, zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode()))  # type: ignore[arg-type]
 
 
 def _metadata_crc32(metadata: dict[str, str]) -> str:

@@ -105,3 +105,13 @@ def test_a_file_cannot_ask_for_more_memory_than_it_has_tensors():
     info = SnapshotInfo(img_resolution=64, img_channels=4, label_dim=1000, network=huge)
     with pytest.raises(UserError, match="do not fit the architecture"):
         load_weights(info, {"unet.out_gain": torch.zeros(1)}, "huge.safetensors")
+
+
+def test_a_wrong_bit_is_found(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_snapshot(path, INFO.denoiser().state_dict(), INFO)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="differs from its checksum"):
+        read_tensors(path)

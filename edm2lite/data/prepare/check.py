@@ -131,7 +131,8 @@ def _write_sheet(cfg: CheckConfig, dataset: Dataset, picks: np.ndarray) -> None:
     """Contact sheet of images spread evenly: 64 small ones or 16 large ones."""
     from PIL import Image
 
-    side = 8 if len(picks) >= 64 and dataset.img_resolution <= 128 else 4
+    large = dataset.img_resolution * (1 if cfg.vae is None else 8) > 128
+    side = 8 if len(picks) >= 64 and not large else 4
     chosen = picks[np.linspace(0, len(picks) - 1, min(side * side, len(picks))).round().astype(int)]
     raw = torch.from_numpy(np.stack([dataset[int(i)][0] for i in chosen]))
     pixels = _pictures(make_encoder(dataset.encoder, cfg.vae or ""), raw, decode=cfg.vae is not None).numpy()

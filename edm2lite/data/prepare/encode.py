@@ -15,10 +15,11 @@ import numpy as np
 
 from edm2lite.config import ConvertConfig, EncodeConfig
 from edm2lite.data.datasets import fingerprint, open_stored
+from edm2lite.data.devices import pick_device
 from edm2lite.data.encoders import VAEEncoder
 from edm2lite.data.packed import write_array, write_description
 from edm2lite.data.prepare.convert import Conversion, finished, workspace_folder
-from edm2lite.data.prepare.latents import encode_images, measured, rank_device
+from edm2lite.data.prepare.latents import encode_images, measured
 from edm2lite.data.prepare.sources import stored_source
 from edm2lite.data.prepare.workspace import JOURNAL, Workspace, check_settings, locked, room_on_disk, tidy
 from edm2lite.data.prepare.writers import made_by
@@ -112,7 +113,7 @@ def _encode_share(job: _Job) -> None:
     missing = [] if made_by(job.folder) else [chunk for chunk in mine if not job.sums(chunk).exists()]
     if not missing:
         return
-    device, dtype = rank_device(job.cfg.device), _DTYPES[job.cfg.dtype]
+    device, dtype = pick_device(job.cfg.device), _DTYPES[job.cfg.dtype]
     encoder = VAEEncoder(job.cfg.vae, batch_size=job.cfg.batch_size)
     done = sum(sizes.values()) - sum(sizes[chunk] for chunk in missing)
     with progress_bar(sum(sizes.values()), "encode", initial=done, disable=job.rank.index > 0) as bar:

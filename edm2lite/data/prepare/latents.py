@@ -9,7 +9,6 @@ import torch
 from edm2lite.data.encoders import VAEEncoder
 from edm2lite.data.stored import MOMENTS, StoredDataset
 from edm2lite.errors import UserError
-from edm2lite.ranks import local_rank
 
 Sums = dict[str, list[float]]
 
@@ -102,20 +101,3 @@ def measured(sums: list[Sums], count: int) -> dict[str, list[float]]:
     )
     std = np.sqrt(mean2 - mean**2 + variance)
     return {"raw_mean": mean.round(6).tolist(), "raw_std": std.round(6).tolist()}
-
-
-def rank_device(name: str) -> torch.device:
-    """A device by name; "auto" is this rank's GPU if there is one.
-
-    Raises:
-        UserError: If the device is not there.
-    """
-    if name == "auto":
-        count = torch.cuda.device_count()
-        name = f"cuda:{local_rank() % count}" if count else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise UserError(f"device {name!r} is not available here ({str(e).splitlines()[0]}); try cpu or auto") from e
-    return device
