@@ -44,7 +44,7 @@ test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadgroup
 
 test-slow: $(READY)  ## torch.compile and other long tests
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m slow -n 2 --dist loadgroup
 
 check: $(READY)  ## ruff and mypy
 	$(PY) -m ruff check .
