@@ -10,10 +10,10 @@ import numpy as np
 
 from edm2lite import __version__
 from edm2lite.config import SD_VAE, ModelRef, Nimg, ReportConfig, SamplerConfig, parse_seeds
+from edm2lite.data.sheets import sheet, to_picture
 from edm2lite.evaluation.plots import distance_over_ema, distance_over_weight, loss_curves
 from edm2lite.evaluation.results import HEADER, Result, Table, read_tables, text_rows
 from edm2lite.files import write_text
-from edm2lite.sampling.images import sheet, to_picture
 from edm2lite.sampling.pair import load_pair
 
 STYLE = """

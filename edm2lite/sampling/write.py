@@ -10,11 +10,12 @@ import torch
 
 from edm2lite import __version__
 from edm2lite.config import SampleConfig, parse_seeds, plain
+from edm2lite.data.sheets import sheet
 from edm2lite.errors import UserError
 from edm2lite.files import create_json, sha256, write_json
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import parse_shard
-from edm2lite.sampling.images import held_seeds, image_path, read_png, sheet, write_png
+from edm2lite.sampling.images import held_seeds, image_path, read_png, write_png
 from edm2lite.sampling.pair import Pair, load_pair
 from edm2lite.sampling.preflight import check_guidance
 

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from edm2lite.config import GuidanceConfig, ModelRef, SampleConfig, SamplerConfig
+from edm2lite.data.sheets import sheet
 from edm2lite.errors import UserError
 from edm2lite.files import create_json
 from edm2lite.sampling.generate import generate
-from edm2lite.sampling.images import image_path, sheet
+from edm2lite.sampling.images import image_path
 from edm2lite.sampling.pair import load_pair
 from edm2lite.sampling.write import sample
 from tests.conftest import ROOT, run_script, tiny_denoiser

@@ -11,6 +11,7 @@ from edm2lite.config import CheckConfig, DataConfig
 from edm2lite.data.datasets import Dataset, load_dataset, open_stored
 from edm2lite.data.encoders import Encoder, VAEEncoder, make_encoder
 from edm2lite.data.prepare.verdicts import Facts, verdicts
+from edm2lite.data.sheets import sheet, to_picture
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
 from edm2lite.progress import progress_bar
@@ -129,16 +130,13 @@ def _table(dataset: Dataset, facts: Facts, m: _Moments) -> list[str]:
 
 def _write_sheet(cfg: CheckConfig, dataset: Dataset, picks: np.ndarray) -> None:
     """Contact sheet of images spread evenly: 64 small ones or 16 large ones."""
-    from PIL import Image
-
     large = dataset.img_resolution * (1 if cfg.vae is None else 8) > 128
     side = 8 if len(picks) >= 64 and not large else 4
     chosen = picks[np.linspace(0, len(picks) - 1, min(side * side, len(picks))).round().astype(int)]
     raw = torch.from_numpy(np.stack([dataset[int(i)][0] for i in chosen]))
     pixels = _pictures(make_encoder(dataset.encoder, cfg.vae or ""), raw, decode=cfg.vae is not None).numpy()
-    grid = mosaic(pixels, side)
     with atomic_path(cfg.out) as path:
-        Image.fromarray(grid[0] if len(grid) == 1 else grid.transpose(1, 2, 0)).save(path, format="PNG")
+        to_picture(sheet(list(pixels), side)).save(path, format="PNG")
     note = "" if cfg.vae or raw.dtype == torch.uint8 else " (the latents' first 3 channels; --vae decodes them)"
     print(f"\n{cfg.out}: contact sheet of {len(chosen)} images{note}")
 
@@ -150,13 +148,3 @@ def _pictures(encoder: Encoder, raw: torch.Tensor, decode: bool) -> torch.Tensor
     latents = encoder.encode(raw, noise=torch.zeros_like(raw[:, : raw.shape[1] // 2], dtype=torch.float32))
     with torch.inference_mode():
         return encoder.decode(latents) if decode else (latents[:, :3] * 127.5 + 128).clip(0, 255).to(torch.uint8)
-
-
-def mosaic(images: np.ndarray, columns: int, least_side: int = 48, gap: int = 2) -> np.ndarray:
-    """Images side by side, small ones enlarged pixel by pixel; uint8 [n, C, H, W] -> [C, H', W']."""
-    zoom = -(-least_side // images.shape[-1])
-    images = images.repeat(zoom, axis=2).repeat(zoom, axis=3)
-    images = np.pad(images, ((0, -len(images) % columns), (0, 0), (0, gap), (0, gap)), constant_values=255)
-    rows, (_, channels, height, width) = len(images) // columns, images.shape
-    grid = images.reshape(rows, columns, channels, height, width).transpose(2, 0, 3, 1, 4)
-    return grid.reshape(channels, rows * height, columns * width)

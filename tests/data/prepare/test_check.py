@@ -8,7 +8,7 @@ from PIL import Image
 
 from edm2lite.config import CheckConfig, EncodeConfig
 from edm2lite.data.packed import write_array, write_description
-from edm2lite.data.prepare.check import check, mosaic
+from edm2lite.data.prepare.check import check
 from edm2lite.data.prepare.encode import encode
 from edm2lite.data.prepare.verdicts import Facts, verdicts
 from edm2lite.errors import UserError
@@ -88,14 +88,7 @@ def test_latents_with_and_without_a_vae(packed, vae, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "ok       sigma_data is 0." in out and "first 3 channels" in out and "network sees   [4, 4, 4]" in out
     check(CheckConfig(path=str(tmp_path / "a"), out=str(tmp_path / "b.png"), vae=vae))
-    assert Image.open(tmp_path / "b.png").size == (4 * (2 * SIZE + 2),) * 2, "pixels again"
-
-
-def test_mosaic():
-    grid = mosaic(
-        np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8), 2, least_side=4, gap=1
-    )
-    assert grid.shape == (1, 10, 10) and grid[0, 0, 5] == 1 and grid[0, 5, 0] == 2 and grid[0, 9, 9] == 255
+    assert Image.open(tmp_path / "b.png").size == (4 * (2 * SIZE + 2) + 2,) * 2, "pixels again"
 
 
 def test_what_cannot_be_used(packed, tmp_path):
