@@ -6,7 +6,17 @@ derived from others is computed where it is used, never stored here.
 
 from edm2lite.config.data import SD_VAE, CheckConfig, ConvertConfig, DataConfig, EncodeConfig
 from edm2lite.config.evaluation import MetricsConfig, RefConfig, ReportConfig, TableConfig, TableRow
-from edm2lite.config.sampling import GuidanceConfig, ModelRef, SampleConfig, SamplerConfig
+from edm2lite.config.guidance import (
+    ClassifierConfig,
+    GradientConfig,
+    GuidanceConfig,
+    GuideConfig,
+    ScheduleConfig,
+    WeightConfig,
+    all_guides,
+)
+from edm2lite.config.models import ModelRef
+from edm2lite.config.sampling import SampleConfig, SamplerConfig
 from edm2lite.config.training import (
     LoggingConfig,
     NetworkConfig,
@@ -19,10 +29,13 @@ from edm2lite.config.units import Nimg, check_choice, check_range, parse_seeds, 
 __all__ = [
     "SD_VAE",
     "CheckConfig",
+    "ClassifierConfig",
     "ConvertConfig",
     "DataConfig",
     "EncodeConfig",
+    "GradientConfig",
     "GuidanceConfig",
+    "GuideConfig",
     "LoggingConfig",
     "MetricsConfig",
     "ModelRef",
@@ -32,11 +45,14 @@ __all__ = [
     "ReportConfig",
     "SampleConfig",
     "SamplerConfig",
+    "ScheduleConfig",
     "TableConfig",
     "TableRow",
     "TrainConfig",
     "TrainerConfig",
     "TrainingConfig",
+    "WeightConfig",
+    "all_guides",
     "check_choice",
     "check_range",
     "parse_seeds",

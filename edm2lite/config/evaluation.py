@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from edm2lite.config.data import SD_VAE, DataConfig
-from edm2lite.config.sampling import GuidanceConfig, ModelRef, SamplerConfig
+from edm2lite.config.guidance import GuidanceConfig
+from edm2lite.config.models import ModelRef
+from edm2lite.config.sampling import SamplerConfig
 from edm2lite.config.units import check_range
 from edm2lite.errors import UserError
 

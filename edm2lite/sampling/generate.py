@@ -1,7 +1,6 @@
 """Images from seeds, in batches of one size."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
@@ -9,8 +8,8 @@ from torch import Tensor
 
 from edm2lite.config import SamplerConfig
 from edm2lite.errors import UserError
-from edm2lite.sampling.heun import sample_heun
 from edm2lite.sampling.seeded import SeededStreams
+from edm2lite.sampling.solve import solve
 
 
 class Samples(NamedTuple):
@@ -51,7 +50,7 @@ def generate(
         labels = streams.randint(label_dim) if label_dim else None
         if labels is not None and label is not None:
             labels = torch.full_like(labels, label)
-        images = sample_heun(denoise, noise, labels=labels, randn_like=streams.randn_like, **asdict(sampler))
+        images = solve(sampler, denoise, noise, labels=labels, randn_like=streams.randn_like)
         if not images.isfinite().all():
             raise UserError(
                 f"images of seeds {batch[0]}-{batch[-1]} are not finite; lower the guidance weight, or compute in fp32"
