@@ -1,11 +1,40 @@
 """Sequences of noise levels."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from edm2lite.config import SamplerConfig
+from edm2lite.config.units import check_range
 from edm2lite.errors import UserError
+
+
+def noise_levels(cfg: SamplerConfig) -> Tensor:
+    """The noise levels that `cfg` asks for, float64 [N + 1]: its own list or EDM's, then 0."""
+    return choose_levels(cfg.sigmas, cfg.num_steps, cfg.sigma_min, cfg.sigma_max, cfg.rho)
+
+
+def choose_levels(
+    sigmas: Sequence[float] | Tensor | None, num_steps: int, sigma_min: float, sigma_max: float, rho: float
+) -> Tensor:
+    """Explicit noise levels if there are any, else EDM's; float64 [N + 1] on the CPU, the last 0.
+
+    Args:
+        sigmas: Noise levels without the final 0; None: `karras_sigmas` of the other four, which are not used otherwise.
+
+    Raises:
+        UserError: Unless there are at least two levels that fall and stay above 0; see `karras_sigmas`, too.
+    """
+    if sigmas is None:
+        return karras_sigmas(num_steps, sigma_min, sigma_max, rho)
+    levels = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").tolist()
+    falling = all(a > b for a, b in pairwise(levels))
+    ok = len(levels) >= 2 and falling and levels[-1] > 0 and levels[0] < math.inf
+    check_range("sigmas", ok, levels, "at least two falling noise levels above 0 (0 itself is added)")
+    return torch.tensor([*levels, 0.0], dtype=torch.float64)
 
 
 def karras_sigmas(num_steps: int, sigma_min: float = 0.002, sigma_max: float = 80, rho: float = 7) -> Tensor:

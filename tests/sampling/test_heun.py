@@ -1,15 +1,22 @@
 """Heun's solver: parity, order of convergence on exact data, churn."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 
 from edm2lite import guided, karras_sigmas, load_denoiser, sample_heun, seeded_noise
-from edm2lite.errors import UserError
 from edm2lite.sampling.seeded import SeededStreams
 from tests.conftest import GOLDEN
+from tests.sampling.exact import (
+    alternating,
+    data_variance,
+    error_at_lowest_level,
+    gaussian,
+    mean_and_variance,
+    orders,
+    uniform_in_lambda,
+)
 
 
 @pytest.mark.parametrize("w", [0.0, 1.0, 1.4, 2.1])
@@ -39,20 +46,31 @@ def test_parity_on_published_snapshots(w, golden):
     torch.testing.assert_close(out, golden("snapshot_expected")[f"heun18_f64/w={w}"], rtol=0, atol=1e-4)
 
 
-def gaussian(x, sigma, labels=None, s=0.5):
-    return x * s**2 / (s**2 + sigma**2)
+@pytest.mark.parametrize("levels", [uniform_in_lambda, alternating, lambda n: karras_sigmas(n)[:-1]])
+def test_order_two(levels):
+    errors = [error_at_lowest_level(sample_heun, levels(n)) for n in (65, 129, 257)]
+    assert all(1.9 < order < 2.1 for order in orders(errors)), errors
 
 
-def test_order_two_on_gaussian_data():
-    """For N(0, s^2) the ODE's solution is x_T s / sqrt(s^2 + sigma_max^2)."""
+def test_order_two_on_gaussian_data_to_the_end():
+    """For N(0, s^2) the ODE's solution at sigma = 0 is x_T s / sqrt(s^2 + sigma_max^2)."""
     noise = torch.randn(4, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = noise * 80 * 0.5 / math.sqrt(0.25 + 6400)
-    steps = [16, 32, 64, 128, 256]
     errors = [
-        float((sample_heun(gaussian, noise, num_steps=n, dtype=torch.float64) - exact).abs().max()) for n in steps
+        float((sample_heun(gaussian, noise, num_steps=n, dtype=torch.float64) - exact).abs().max())
+        for n in (16, 32, 64, 128, 256)
     ]
-    orders = [math.log2(a / b) for a, b in pairwise(errors)]
-    assert all(1.8 < order < 2.4 for order in orders), orders
+    assert all(1.8 < order < 2.4 for order in orders(errors)), errors
+
+
+@pytest.mark.parametrize("S_churn", [0, 10])
+def test_the_variance_is_right_to_second_order_with_churn_too(S_churn):
+    errors = []
+    for n in (32, 64, 128, 256):
+        mean, variance = mean_and_variance(sample_heun, num_steps=n, S_churn=S_churn)
+        assert mean == pytest.approx(0.3)
+        errors.append(abs(variance - data_variance()))
+    assert all(1.9 < order < 2.2 for order in orders(errors)), errors
 
 
 def test_churn_keeps_the_variance_and_uses_the_given_noise():
@@ -71,23 +89,3 @@ def test_number_of_evaluations():
         lambda x, sigma, labels=None: calls.append(float(sigma)) or x / 2, torch.randn(1, 1, 2, 2), num_steps=32
     )
     assert len(calls) == 63 and calls[0] == 80 and calls[-1] == pytest.approx(0.002)
-
-
-def test_noise_levels():
-    s = karras_sigmas(32, 0.002, 80, 7)
-    assert len(s) == 33 and s[0] == pytest.approx(80) and s[-2] == pytest.approx(0.002) and s[-1] == 0
-    expected = (80 ** (1 / 7) + 10 / 31 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-    assert float(s[10]) == pytest.approx(expected)
-    assert (s.diff() < 0).all()
-
-
-@pytest.mark.parametrize("arguments", [(1, 0.002, 80, 7), (0, 0.002, 80, 7), (32, 80, 0.002, 7), (32, 0, 80, 7)])
-def test_impossible_noise_levels_are_refused(arguments):
-    with pytest.raises(UserError):
-        karras_sigmas(*arguments)
-    with pytest.raises(UserError):
-        sample_heun(
-            gaussian,
-            torch.zeros(1, 1, 2, 2),
-            **dict(zip(("num_steps", "sigma_min", "sigma_max"), arguments, strict=False)),
-        )
