@@ -31,6 +31,10 @@ class RGBEncoder:
         """float [B,C,H,W] -> uint8 [B,C,H,W]: rounded to the nearest level and clipped to 0..255."""
         return (x.to(torch.float32) * self.scale + 128).clip(0, 255).to(torch.uint8)
 
+    def unit(self, x: Tensor) -> Tensor:
+        """float [B,C,H,W] -> pixels [B,C,H,W] in [0, 1], not rounded: differentiable."""
+        return ((x * self.scale + 127.5) / 255).clamp(0, 1)
+
 
 class VAEEncoder:
     """Latents of Stable Diffusion's VAE, standardised per channel to mean 0, standard deviation 0.5.
@@ -77,10 +81,13 @@ class VAEEncoder:
 
     def decode(self, x: Tensor) -> Tensor:
         """Latents [B,4,h,w] -> uint8 pixels [B,3,8h,8w], clamped and truncated."""
+        return (self.unit(x) * 255).to(torch.uint8)
+
+    def unit(self, x: Tensor) -> Tensor:
+        """Latents [B,4,h,w] -> pixels [B,3,8h,8w] in [0, 1], not rounded: differentiable."""
         raw = (x.to(torch.float32) - self.bias.to(x.device)) / self.scale.to(x.device)
         vae = self._load(x.device)
-        pixels = torch.cat([vae.decode(chunk).sample for chunk in raw.split(self.batch_size)])
-        return (pixels.clamp(0, 1) * 255).to(torch.uint8)
+        return torch.cat([vae.decode(chunk).sample for chunk in raw.split(self.batch_size)]).clamp(0, 1)
 
     def _load(self, device: torch.device) -> Any:
         """The VAE module in evaluation mode on `device`."""

@@ -1,56 +1,77 @@
-"""Guidance by a second denoiser (Karras et al. 2024b, arXiv 2406.02507, Eq. 3): CFG and autoguidance alike."""
+"""Guidance by other denoisers (Karras et al. 2024b, arXiv 2406.02507, Eq. 3 and 6): CFG, autoguidance, and blends of them."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from edm2lite.errors import UserError
+from edm2lite.guidance.weights import Weight
+from edm2lite.guidance.wrapper import Denoise, Wrapper
 
-Denoise = Callable[..., Tensor]  # denoise(x, sigma, labels=None) -> denoised; see Denoiser.forward
 
+class Guided(Wrapper):
+    """The denoiser D_main + sum_i (w_i - 1) (D_main - D_i) (2024b, Eq. 6); a guide is not run where its weight is 1.
 
-class Guided:
-    """The denoiser D_guide + w (D_main - D_guide); its attributes (img_resolution, ...) are those of the main.
+    Its attributes (img_resolution, ...) are those of the main.
 
     Args:
-        main, guide: Denoisers on the same images. The guide gets the labels if it has classes.
-        weight: w; above 1 extrapolates away from the guide.
+        main: Denoiser whose quality is wanted.
+        guides: Denoisers D_i on the same images, each with its weight w_i: a number, or a function of the noise level.
+            The guide gets the labels, too.
     """
 
-    def __init__(self, main: Denoise, guide: Denoise, weight: float):
-        self.main, self.guide, self.weight = main, guide, weight
+    def __init__(self, main: Denoise, guides: Sequence[tuple[Denoise, float | Weight]]):
+        super().__init__(main)
+        self.guides = list(guides)
 
     def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        reference = self.guide(x, sigma, labels)
-        return reference + self.weight * (self.main(x, sigma, labels) - reference)
+        denoised = main = self.inner(x, sigma, labels)
+        for guide, weight in self.guides:
+            extra = weight_at(weight, sigma) - 1
+            if isinstance(extra, Tensor) or extra != 0:
+                denoised = denoised + extra * (main - guide(x, sigma, labels))
+        return denoised
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("main", "guide", "weight"):  # not there yet, while unpickling or copying
-            raise AttributeError(name)
-        return getattr(self.main, name)
+
+def weight_at(weight: float | Weight, sigma: Tensor | float) -> float | Tensor:
+    """The weight at a noise level; for noise levels [B] of several values, weights [B, 1, 1, 1]."""
+    if not callable(weight):
+        return weight
+    levels = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1)
+    weights = [weight(level) for level in levels.tolist()]
+    if len(set(weights)) == 1:
+        return weights[0]
+    device = sigma.device if isinstance(sigma, Tensor) else None
+    return torch.tensor(weights, dtype=torch.float32, device=device).reshape(-1, 1, 1, 1)
 
 
-def guided(main: Denoise, guide: Denoise | None, weight: float) -> Denoise:
+def guided(main: Denoise, guide: Denoise | None, weight: float | Weight) -> Denoise:
     """The denoiser D_guide + weight * (D_main - D_guide) (2024b, Eq. 3).
 
     Args:
         main: Denoiser whose quality is wanted.
         guide: A worse version of it (autoguidance), or one without labels (classifier-free guidance).
-        weight: 1: the main denoiser itself, and the guide is never run.
+        weight: w, a number or a function of the noise level; 1: the main denoiser itself, and the guide is never run.
 
     Raises:
         UserError: If the weight is not 1 and there is no guide, or the two work on different images.
     """
     if weight == 1:
         return main
-    if not math.isfinite(weight):
+    if not callable(weight) and not math.isfinite(weight):
         raise UserError(f"guidance weight is {weight}; it must be a finite number")
     if guide is None:
         raise UserError(
             f"guidance weight is {weight} but there is no guide; name one (--guide.path) or set the weight to 1"
         )
+    check_together(main, guide)
+    return Guided(main, [(guide, weight)])
+
+
+def check_together(main: Denoise, guide: Denoise) -> None:
+    """Raise a UserError unless the two denoise images of the same shape, scale and classes (or the guide has no classes)."""
     for name in ("img_resolution", "img_channels", "sigma_data"):
         a, b = getattr(main, name, None), getattr(guide, name, None)
         if a is not None and b is not None and a != b:
@@ -60,4 +81,3 @@ def guided(main: Denoise, guide: Denoise | None, weight: float) -> Denoise:
         raise UserError(
             f"main and guide have {classes[0]} and {classes[1]} classes; they must have the same, or the guide none"
         )
-    return Guided(main, guide, weight)

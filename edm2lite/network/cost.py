@@ -103,4 +103,4 @@ def _blocks(net: Denoiser) -> list[Block]:
 def _forward(net: Denoiser, batch: int, dropout: bool) -> Tensor:
     x = torch.empty(batch, net.img_channels, net.img_resolution, net.img_resolution, device="meta")
     sigma, numbers = torch.empty(batch, device="meta"), torch.empty(batch, dtype=torch.int64, device="meta")
-    return net(x, sigma, numbers, numbers if dropout else None)
+    return net(x, sigma, numbers, (net.network.dropout, numbers) if dropout else None)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edm2lite.config import NetworkConfig
+from edm2lite.network.dropout import Dropout
 from edm2lite.network.layers import MPConv, MPFourier
 from edm2lite.network.unet import UNet
 
@@ -51,7 +52,7 @@ class Denoiser(nn.Module):
         self.register_load_state_dict_pre_hook(_scalars_to_vectors)
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, dropout_keys: Tensor | None = None
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, dropout: tuple[float, Tensor] | None = None
     ) -> Tensor:
         """Denoise.
 
@@ -59,14 +60,15 @@ class Denoiser(nn.Module):
             x: Noisy images in data units, [B, C, H, W], float32.
             sigma: Noise level, scalar or [B], positive.
             labels: Classes, int64 [B]; None: the null label.
-            dropout_keys: int64 [B]; given (in training), the configured dropout is applied, keyed by them.
+            dropout: Probability, and the keys of the masks, int64 [B]; None: no dropout.
 
         Returns:
             Denoised images, [B, C, H, W], float32.
         """
         x = x.to(torch.float32)
         c = scalings(self._per_sample(sigma, x), self.sigma_data)
-        F_x = self.unet((c.in_ * x).to(self.compute_dtype), c.noise, labels if self.label_dim else None, dropout_keys)
+        masks = None if dropout is None else Dropout(*dropout)
+        F_x = self.unet((c.in_ * x).to(self.compute_dtype), c.noise, labels if self.label_dim else None, masks)
         return c.skip * x + c.out * F_x.to(torch.float32)
 
     def logvar(self, sigma: Tensor | float) -> Tensor:
@@ -77,7 +79,9 @@ class Denoiser(nn.Module):
 
     @staticmethod
     def _per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:
-        return torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1).expand(x.shape[0])
+        """Noise levels [B] beside x; from the CPU, where solvers leave them, without waiting for the device."""
+        sigma = torch.as_tensor(sigma, dtype=torch.float32).to(x.device, non_blocking=True)
+        return sigma.reshape(-1).expand(x.shape[0])
 
 
 def _scalars_to_vectors(module: nn.Module, state_dict: dict, prefix: str, *args: object) -> None:

@@ -4,10 +4,19 @@ PyTorch's dropout draws from the device's global stream, which depends on the ba
 Here each bit is a hash of (key of the sample, layer, element), so nothing has to be saved to resume exactly.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 _MASK32 = 0xFFFFFFFF
+
+
+class Dropout(NamedTuple):
+    """Dropout of one evaluation: its probability in [0, 1), and one int64 key per sample, [B]."""
+
+    p: float
+    keys: Tensor
 
 
 def _mix(h: Tensor) -> Tensor:

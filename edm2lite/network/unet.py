@@ -7,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from edm2lite.config import NetworkConfig
 from edm2lite.errors import UserError
-from edm2lite.network.dropout import keyed_dropout
+from edm2lite.network.dropout import Dropout, keyed_dropout
 from edm2lite.network.layers import MPConv, MPEmbedding, MPFourier, mp_cat, mp_silu, mp_sum, normalize, resample
 
 
@@ -43,16 +43,16 @@ class Block(nn.Module):
         self.attn_qkv = MPConv(out_channels, out_channels * 3, (1, 1)) if self.num_heads else None
         self.attn_proj = MPConv(out_channels, out_channels, (1, 1)) if self.num_heads else None
 
-    def forward(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, dropout: Dropout | None) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self._compute, x, emb, dropout_keys, use_reentrant=False, preserve_rng_state=False)
-        return self._compute(x, emb, dropout_keys)
+            return checkpoint(self._compute, x, emb, dropout, use_reentrant=False, preserve_rng_state=False)
+        return self._compute(x, emb, dropout)
 
-    def _compute(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
+    def _compute(self, x: Tensor, emb: Tensor, dropout: Dropout | None) -> Tensor:
         x = resample(x, self.resample_mode, self.cfg.resample_filter)
         if self.flavor == "enc":
             x = normalize(self._skip(x), dim=1)
-        y = self._residual(x, emb, dropout_keys)
+        y = self._residual(x, emb, dropout)
         x = mp_sum(x if self.flavor == "enc" else self._skip(x), y, self.cfg.res_balance)
         if self.num_heads:
             x = mp_sum(x, self._attend(x), self.cfg.attn_balance)
@@ -61,12 +61,12 @@ class Block(nn.Module):
     def _skip(self, x: Tensor) -> Tensor:
         return x if self.conv_skip is None else self.conv_skip(x)
 
-    def _residual(self, x: Tensor, emb: Tensor, dropout_keys: Tensor | None) -> Tensor:
+    def _residual(self, x: Tensor, emb: Tensor, dropout: Dropout | None) -> Tensor:
         y = self.conv_res0(mp_silu(x))
         scale = self.emb_linear(emb, gain=self.emb_gain) + 1
         y = mp_silu(y * scale[:, :, None, None])
-        if dropout_keys is not None and self.cfg.dropout > 0:
-            y = keyed_dropout(y, self.cfg.dropout, dropout_keys, self.layer)
+        if dropout is not None and dropout.p > 0:
+            y = keyed_dropout(y, dropout.p, dropout.keys, self.layer)
         return self.conv_res1(y)
 
     def _attend(self, x: Tensor) -> Tensor:
@@ -168,17 +168,17 @@ class UNet(nn.Module):
         return mp_silu(emb)
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, dropout_keys: Tensor | None = None
+        self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, dropout: Dropout | None = None
     ) -> Tensor:
         """Map scaled noisy images x [B,C,H,W] (any float dtype, which the computation keeps) to the raw output."""
         emb = self.embed(c_noise, labels, x.dtype)
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # the constant channel stands in for biases
         skips = []
         for block in self.enc.values():
-            x = block(x, emb, dropout_keys) if isinstance(block, Block) else block(x)
+            x = block(x, emb, dropout) if isinstance(block, Block) else block(x)
             skips.append(x)
         for name, block in self.dec.items():
             if "block" in name:
                 x = mp_cat(x, skips.pop(), self.cfg.concat_balance)
-            x = block(x, emb, dropout_keys)
+            x = block(x, emb, dropout)
         return self.out_conv(x, gain=self.out_gain)

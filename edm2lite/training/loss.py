@@ -1,4 +1,4 @@
-"""The training loss (Karras et al. 2024a, Eq. 14 and 21)."""
+"""The training loss of denoisers (Karras et al. 2024a, Eq. 14 and 21)."""
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ def noise_levels(normals: Tensor, P_mean: float, P_std: float) -> Tensor:
 
 def weighted_loss(
     denoiser: Denoiser, images: Tensor, labels: Tensor | None, sigma: Tensor, noise: Tensor,
-    dropout_keys: Tensor | None = None,
+    dropout: tuple[float, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
     """Loss of every element: lambda(sigma) / exp(u(sigma)) (D(y + n; sigma) - y)^2 + u(sigma).
 
@@ -22,13 +22,13 @@ def weighted_loss(
         labels: Classes, int64 [B], or None.
         sigma: Noise levels, [B].
         noise: Unit normal noise, [B, C, H, W]; n = sigma * noise.
-        dropout_keys: int64 [B]; see `Denoiser.forward`.
+        dropout: Probability and keys; see `Denoiser.forward`.
 
     Returns:
         [B, C, H, W]; the paper's loss is its sum over the elements of an image, averaged over the batch.
     """
     s = sigma.reshape(-1, 1, 1, 1)
     weight = (s**2 + denoiser.sigma_data**2) / (s * denoiser.sigma_data) ** 2
-    denoised = denoiser(images + s * noise, sigma, labels, dropout_keys)
+    denoised = denoiser(images + s * noise, sigma, labels, dropout)
     logvar = denoiser.logvar(sigma)
     return weight / logvar.exp() * (denoised - images) ** 2 + logvar

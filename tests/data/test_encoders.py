@@ -34,6 +34,17 @@ def test_every_grey_level_survives():
         assert torch.equal(encoder.decode(encoder.encode(levels)), levels)
 
 
+def test_unit_pixels_are_those_of_decode_before_rounding():
+    encoder = RGBEncoder(192.0)
+    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    pixels = encoder.unit(x)
+    assert pixels.aminmax() == (0, 1)
+    torch.testing.assert_close(pixels.detach() * 255, encoder.decode(x).float(), rtol=0, atol=0.501)
+    slope = torch.autograd.grad(pixels.sum(), x)[0]
+    inside = (pixels > 0) & (pixels < 1)
+    torch.testing.assert_close(slope, inside * 192 / 255)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_vae_pixels_and_back():
     diffusers = pytest.importorskip("diffusers")
@@ -54,6 +65,8 @@ def test_vae_pixels_and_back():
     out = encoder.decode(latents)
     assert out.dtype == torch.uint8 and out.shape == pixels.shape
     assert (out.int() - expected.int()).abs().max() <= 1
+    unit = encoder.unit(latents.requires_grad_())
+    assert torch.equal((unit * 255).to(torch.uint8), out) and torch.autograd.grad(unit.sum(), latents)[0].any()
 
 
 def test_unknown_encoder_and_missing_package(monkeypatch):

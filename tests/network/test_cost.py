@@ -61,7 +61,7 @@ def test_meta_tensors_tell_what_real_ones_keep(dropout):
     real = tiny_denoiser(label_dim=10, channels_per_head=64, dropout=dropout).requires_grad_(True)
     kept, numbers = Kept(real), torch.zeros(3, dtype=torch.int64)
     with saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        real(torch.randn(3, 1, 8, 8), torch.ones(3), numbers, numbers if dropout else None)
+        real(torch.randn(3, 1, 8, 8), torch.ones(3), numbers, (dropout, numbers) if dropout else None)
     assert kept_bytes(meta, 3) == pytest.approx(kept.bytes, rel=0.001)
 
 

@@ -40,4 +40,4 @@ def test_zero_rate_or_no_keys_change_nothing():
     net = tiny_denoiser(dropout=0.5)
     x, sigma = torch.randn(2, 1, 8, 8), torch.ones(2)
     assert torch.equal(net(x, sigma), tiny_denoiser(dropout=0.0)(x, sigma))
-    assert not torch.equal(net(x, sigma, dropout_keys=torch.tensor([1, 2])), net(x, sigma))
+    assert not torch.equal(net(x, sigma, dropout=(0.5, torch.tensor([1, 2]))), net(x, sigma))
