@@ -8,6 +8,7 @@ import torch
 from edm2lite import guided, load_denoiser, sample_heun, seeded_noise
 from edm2lite.config import (
     DataConfig,
+    GuidanceConfig,
     ModelRef,
     NetworkConfig,
     SamplerConfig,
@@ -66,7 +67,9 @@ def test_guided_sampling_matches_the_published_images(golden):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_places_in_a_batch_give_the_same_bits(precision):
-    pair = load_pair(ModelRef(path=str(GOLDEN / "snapshot-cond.pkl")), ModelRef(), 1, "cuda", precision)
+    main = ModelRef(path=str(GOLDEN / "snapshot-cond.pkl"), dropout=0.1, input_noise=0.1)
+    guide = ModelRef(path=str(GOLDEN / "snapshot-guide.pkl"), dropout=0.2)
+    pair = load_pair(main, guide, GuidanceConfig(weight=1.5), device="cuda", precision=precision)
     run = lambda seeds: next(pair.sample(seeds, SamplerConfig(num_steps=5), 64)).images  # noqa: E731
     seeds = list(range(64))
     assert torch.equal(run(seeds), run(seeds[::-1]).flip(0))
@@ -75,7 +78,7 @@ def test_places_in_a_batch_give_the_same_bits(precision):
 def test_dropout_masks_are_those_of_the_cpu():
     net = tiny_denoiser(dropout=0.3)
     x, keys = torch.randn(4, 1, 8, 8), torch.arange(4)
-    cpu, gpu = net(x, 0.5, None, keys), net.cuda()(x.cuda(), 0.5, None, keys.cuda())
+    cpu, gpu = net(x, 0.5, None, (0.3, keys)), net.cuda()(x.cuda(), 0.5, None, (0.3, keys.cuda()))
     torch.testing.assert_close(gpu.cpu(), cpu, rtol=1e-4, atol=1e-4)
 
 

@@ -17,6 +17,7 @@ from edm2lite.config.guidance import (
 )
 from edm2lite.config.models import ModelRef
 from edm2lite.config.sampling import SampleConfig, SamplerConfig
+from edm2lite.config.snapshots import ExportConfig, InfoConfig, PushConfig
 from edm2lite.config.training import (
     LoggingConfig,
     NetworkConfig,
@@ -33,14 +34,17 @@ __all__ = [
     "ConvertConfig",
     "DataConfig",
     "EncodeConfig",
+    "ExportConfig",
     "GradientConfig",
     "GuidanceConfig",
     "GuideConfig",
+    "InfoConfig",
     "LoggingConfig",
     "MetricsConfig",
     "ModelRef",
     "NetworkConfig",
     "Nimg",
+    "PushConfig",
     "RefConfig",
     "ReportConfig",
     "SampleConfig",

@@ -1,12 +1,15 @@
 """Settings of measuring: references, metrics, tables, the report."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jsonargparse import ArgumentParser
 
 from edm2lite.config.data import SD_VAE, DataConfig
-from edm2lite.config.guidance import GuidanceConfig
+from edm2lite.config.guidance import GuidanceConfig, GuideConfig, all_guides
 from edm2lite.config.models import ModelRef
 from edm2lite.config.sampling import SamplerConfig
-from edm2lite.config.units import check_range
+from edm2lite.config.units import check_choice, check_range
 from edm2lite.errors import UserError
 
 
@@ -59,29 +62,68 @@ class MetricsConfig:
             )
 
 
+VARIED = {"weight": 1.0, "truncation": 1.0, "classifier": 0.0, "gradient": 0.0}  # and where it has no effect
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
     """A pair and the row of settings to try: all combinations of the three lists.
 
     Attributes:
         name: How the table calls it.
-        guide: The guide's run directory and nimg, or its file; without a path the row is the main model alone.
+        main: Degradations of the main model in this row, or another main model than the table's.
+        guide: The guide's run directory and nimg, or its file; without a path there is none.
+        guidance: Interval, schedule, classifier ...: all but what varies.
+        vary: What `weights` are: weight (guidance.weight), truncation, classifier (its scale) or gradient (its scale).
         main_ema: EMA lengths of the main model; null: the shortest stored, or that of the file.
         guide_ema: EMA lengths of the guide, likewise.
-        weights: Guidance weights.
+        weights: Guidance weights, or values of what varies; without any guidance: [1]. Of several guides (guidance.guides) the
+            i-th gets 1 + (w - 1) (weight_i - 1), as the blends of 2024b, Eq. 6.
     """
 
     name: str
+    main: ModelRef = field(default_factory=ModelRef)
     guide: ModelRef = field(default_factory=ModelRef)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    vary: str = "weight"
     main_ema: tuple[float | None, ...] = (None,)
     guide_ema: tuple[float | None, ...] = (None,)
     weights: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        alone = self.guide.path is None
-        ok = self.weights == (1.0,) if alone else 1.0 not in self.weights
-        check_range(f"weights of row {self.name!r}", ok, list(self.weights), "1 without a guide, other than 1 with one")
-        check_range(f"guide.ema of row {self.name!r}", self.guide.ema is None, self.guide.ema, "given as guide_ema")
+        check_choice(f"vary of row {self.name!r}", self.vary, tuple(VARIED))
+        off = VARIED[self.vary]
+        if self.alone:
+            check_range(
+                f"weights of row {self.name!r}", self.weights == (1.0,), list(self.weights), "1 without a guide"
+            )
+        else:
+            allowed = f"other than {off:g}, where there is no guidance"
+            check_range(f"weights of row {self.name!r}", off not in self.weights, list(self.weights), allowed)
+        for name in ("main", "guide"):
+            ema = getattr(self, name).ema
+            check_range(f"{name}.ema of row {self.name!r}", ema is None, ema, f"given as {name}_ema")
+        if not self.alone:
+            for weight in self.weights:
+                all_guides(self.guide, self.guided_by(weight))
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing guides the main model."""
+        return self.vary == "weight" and self.guide.path is None and not self.guidance.guides
+
+    def guided_by(self, weight: float) -> GuidanceConfig:
+        """The guidance at one of the weights."""
+        if self.alone:
+            return self.guidance
+        if self.vary in ("classifier", "gradient"):
+            scaled = replace(getattr(self.guidance, self.vary), scale=weight)
+            return replace(self.guidance, **{self.vary: scaled})
+        if self.vary == "weight" and self.guidance.guides:
+            guides = (replace(g, weight=1 + (weight - 1) * ((g.weight or 1) - 1)) for g in self.guidance.guides)
+            return replace(self.guidance, guides=tuple(guides))
+        varied: dict[str, Any] = {self.vary: weight}
+        return replace(self.guidance, **varied)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +171,21 @@ class TableConfig:
         check_range("only_row", ok, self.only_row, f"the index of one of the {len(self.rows)} rows, from 0")
         check_range("names of the rows", len(set(names)) == len(names), names, "different from each other")
         check_range("num_images", self.num_images >= 2, self.num_images, "at least 2")
+
+    def main_of(self, row: TableRow) -> ModelRef:
+        """The main model of a row: its own, or the table's with the row's degradations."""
+        return row.main if row.main.path is not None else replace(self.main, **row.main.degradations)  # type: ignore[arg-type]
+
+    def guides_of(self, row: TableRow) -> tuple[GuideConfig, ...]:
+        """The guides of a row, at the first of its weights and without their EMA lengths."""
+        return all_guides(row.guide, row.guided_by(row.weights[0]))
+
+    @staticmethod
+    def from_plain(data: dict[str, Any]) -> "TableConfig":
+        """The configuration from its plain form, as `plain(asdict(...))` makes it."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(TableConfig, as_group=False)
+        return TableConfig(**vars(parser.instantiate(parser.parse_object(data))))
 
 
 @dataclass(frozen=True, kw_only=True)

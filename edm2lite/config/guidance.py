@@ -66,10 +66,6 @@ class WeightConfig:
             raise UserError(
                 f"two weights: guidance.weight is {self.weight} and guidance.schedule.table holds others; leave one of them out"
             )
-        if self.weight is None and self.schedule.shape != "constant":
-            raise UserError(
-                f"guidance.schedule.shape is {self.schedule.shape} but there is no weight; set --guidance.weight"
-            )
         if self.interval is not None:
             lo, hi = self.interval
             check_range(
@@ -117,11 +113,6 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         check_range("guidance.classifier.scale", math.isfinite(self.scale), self.scale, "a finite number")
-        if (self.path is None) != (self.scale == 0):
-            raise UserError(
-                f"guidance.classifier.path is {self.path} and guidance.classifier.scale {self.scale}; "
-                "set both (a scale other than 0), or neither"
-            )
 
     @property
     def model(self) -> ModelRef:
@@ -149,11 +140,6 @@ class GradientConfig:
     def __post_init__(self) -> None:
         check_choice("guidance.gradient.through", self.through, ("network", "denoised"))
         check_range("guidance.gradient.scale", math.isfinite(self.scale), self.scale, "a finite number")
-        if (self.function is None) != (self.scale == 0):
-            raise UserError(
-                f"guidance.gradient.function is {self.function} and guidance.gradient.scale {self.scale}; "
-                "set both (a scale other than 0), or neither"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +172,10 @@ def all_guides(guide: ModelRef, guidance: GuidanceConfig) -> tuple[GuideConfig, 
     """The guides of a pair: of `guide` with `guidance.weight`, or of `guidance.guides`.
 
     Raises:
-        UserError: For a weight without a guide, a guide without a weight or with w = 1, or both ways of naming guides.
+        UserError: If the guidance is not complete: a weight without a guide, a guide without a weight or with w = 1, both ways
+            of naming guides, a scale without its classifier or function, or the other way round.
     """
+    _check_extras(guidance)
     if guidance.guides:
         if guide.path is not None:
             raise UserError(
@@ -195,17 +183,7 @@ def all_guides(guide: ModelRef, guidance: GuidanceConfig) -> tuple[GuideConfig, 
             )
         return guidance.guides
     if guide.path is None:
-        if guidance.active:
-            what = f"guidance.weight is {guidance.weight}" if guidance.weight else "guidance.schedule.table is given"
-            raise UserError(f"{what} but there is no guide; name one with --guide.path, or leave it out")
-        if guidance.interval is not None:
-            raise UserError(
-                "guidance.interval is given but there is no guide; name one with --guide.path, or leave it out"
-            )
-        if guide.degradations:
-            raise UserError(
-                f"guide.{next(iter(guide.degradations))} is set but there is no guide; name it: --guide.path"
-            )
+        _check_no_guide(guide, guidance)
         return ()
     if guidance.weight is None and guidance.schedule.table is None:
         raise UserError("a guide is named (guide.path) but no weight; set --guidance.weight to another value than 1")
@@ -216,3 +194,29 @@ def all_guides(guide: ModelRef, guidance: GuidanceConfig) -> tuple[GuideConfig, 
         )
     model = {name: getattr(guide, name) for name in ModelRef.__dataclass_fields__}
     return (GuideConfig(**model, weight=guidance.weight, interval=guidance.interval, schedule=guidance.schedule),)
+
+
+def _check_no_guide(guide: ModelRef, guidance: GuidanceConfig) -> None:
+    """Raise a UserError if anything is set that only a guide gives a meaning."""
+    given = {
+        f"guidance.weight is {guidance.weight}": guidance.weight not in (None, 1),
+        "guidance.schedule is given": guidance.schedule != ScheduleConfig(),
+        "guidance.interval is given": guidance.interval is not None,
+        "a degradation of guide is given": bool(guide.degradations),
+    }
+    for what, is_given in given.items():
+        if is_given:
+            raise UserError(f"{what} but there is no guide; name one with --guide.path, or leave it out")
+
+
+def _check_extras(guidance: GuidanceConfig) -> None:
+    """Raise a UserError unless classifier and function have a scale, and the other way round."""
+    for name, given, scale in (
+        ("classifier.path", guidance.classifier.path, guidance.classifier.scale),
+        ("gradient.function", guidance.gradient.function, guidance.gradient.scale),
+    ):
+        if (given is None) != (scale == 0):
+            raise UserError(
+                f"guidance.{name} is {given} and guidance.{name.split('.')[0]}.scale is {scale:g}; "
+                "set both (a scale other than 0), or neither"
+            )

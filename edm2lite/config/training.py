@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from edm2lite.config.data import DataConfig
 from edm2lite.config.units import Nimg, check_choice, check_range
+from edm2lite.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class TrainingConfig:
         batch_per_device: Images a device holds at a time (gradients accumulate over the rest); None: all its share.
         P_mean: Mean of ln(sigma).
         P_std: Standard deviation of ln(sigma).
+        nu: Degrees of freedom, above 2: train on heavy-tailed (Student-t) noise, to make a guide; None: on Gaussian noise.
         ref_lr: Learning rate before the decay.
         ref_batches: Steps after which it decays as 1/sqrt(nimg); 0: never.
         rampup_nimg: Linear warm-up, in images; 0: none.
@@ -91,6 +93,7 @@ class TrainingConfig:
     batch_per_device: int | None = None
     P_mean: float = -0.4
     P_std: float = 1.0
+    nu: float | None = None
     ref_lr: float = 0.01
     ref_batches: float = 70000
     rampup_nimg: Nimg = Nimg(10_000_000)
@@ -114,6 +117,8 @@ class TrainingConfig:
         check_range("training.loss_scaling", self.loss_scaling > 0, self.loss_scaling, "positive")
         check_range("training.seed", 0 <= self.seed < 2**63, self.seed, "in [0, 2^63)")
         check_range("training.P_std", self.P_std > 0, self.P_std, "positive")
+        ok = self.nu is None or 2 < self.nu < float("inf")
+        check_range("training.nu", ok, self.nu, "above 2 (with 2 or less the noise has no variance), or absent")
         for name in ("total_nimg", "snapshot_nimg", "checkpoint_nimg"):
             value = getattr(self, name)
             check_range(
@@ -180,12 +185,15 @@ class TrainConfig:
 
     Attributes:
         run_dir: Directory of the run: its config, log, checkpoints and snapshots.
+        task: What is trained: denoiser, or classifier (of noisy images, for classifier guidance; it takes the encoder's half of
+            the network).
         init_from: Fine-tune: begin with the weights of this model (run directory, snapshot or NVIDIA's .pkl) instead of random
             ones; a label layer of another size is made anew.
         estimate: Print parameters, memory, FLOPs, hours and energy on this device (for example h100), and stop.
     """
 
     run_dir: str = "runs/train"
+    task: str = "denoiser"
     init_from: str | None = None
     estimate: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
@@ -193,3 +201,10 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, ("denoiser", "classifier"))
+        if self.task == "classifier" and not self.data.conditional:
+            raise UserError(
+                "task is classifier but data.conditional is false, and a classifier needs labels; set one of them back"
+            )

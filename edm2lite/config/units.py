@@ -4,6 +4,8 @@ import operator
 import re
 from typing import Any, SupportsIndex
 
+from jsonargparse.typing import register_type
+
 from edm2lite.errors import UserError, unknown_name
 
 _MOST_SEEDS = 10**8
@@ -29,6 +31,9 @@ class Nimg(int):
         return str(int(self))
 
     __repr__ = __str__
+
+
+register_type(Nimg, str, Nimg)  # so that jsonargparse reads it wherever a configuration is parsed
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -59,7 +64,9 @@ def plain(value: Any) -> Any:
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
-    return str(value) if isinstance(value, Nimg) or value == float("inf") else value
+    if value == float("inf"):
+        return ".inf"  # JSON has no such number, and YAML reads it as one
+    return str(value) if isinstance(value, Nimg) else value
 
 
 def check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -21,7 +21,6 @@ from edm2lite.files import write_json
 from edm2lite.progress import progress_bar
 from edm2lite.sampling.images import read_png
 from edm2lite.sampling.pair import Pair, load_pair
-from edm2lite.sampling.preflight import check_guidance
 
 CHUNK = 500  # images that pass the detector together
 
@@ -64,14 +63,14 @@ def score_pair(
     bar: tqdm | None = None,
 ) -> float:  # fmt: skip
     """Frechet distance of the images of `seeds`, sampled and measured without being written."""
-    info, stats, encoder = pair.main.info, FeatureStats(detector.dim), pair.encoder
+    info, stats = pair.main.info, FeatureStats(detector.dim)
     pair.check()
-    if isinstance(encoder, RGBEncoder):
+    if isinstance(pair.encoder, RGBEncoder):
         check_shape(
             "the main model", (info.img_channels, info.img_resolution, info.img_resolution), detector.image_shape
         )
     for batch in pair.sample(seeds, sampler, batch_size):
-        stats.update(detector(encoder.decode(batch.images).cpu()))
+        stats.update(detector(batch.pixels.cpu()))
         if bar is not None:
             bar.update(len(batch.seeds))
     return frechet_distance(stats.mu, stats.sigma, ref.mu, ref.sigma)
@@ -83,8 +82,8 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
     if cfg.images is not None:
         result = _score_folder(Path(cfg.images), ref, detector)
     else:
-        seeds, weight = parse_seeds(cfg.seeds), check_guidance(cfg.guide, cfg.guidance)
-        pair = load_pair(cfg.main, cfg.guide, weight, cfg.device, vae=cfg.vae)
+        seeds = parse_seeds(cfg.seeds)
+        pair = load_pair(cfg.main, cfg.guide, cfg.guidance, device=cfg.device, vae=cfg.vae)
         with progress_bar(len(seeds), "metrics") as bar:
             distance = score_pair(pair, seeds, ref, detector, cfg.sampler, cfg.batch_size, bar)
         result = {"frechet_distance": distance, "num_images": len(seeds), "seeds": cfg.seeds}

@@ -3,9 +3,11 @@
 import csv
 import io
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edm2lite.config.evaluation import VARIED
 from edm2lite.evaluation.results import Result, Table, ema_text
 
 
@@ -67,9 +69,7 @@ def _best_line_per_row(table: Table) -> list[list[Result]]:
         line = [r for r in results if (r.main_ema, r.guide_ema) == (top.main_ema, top.guide_ema)]
         if top.main_ema in alone:
             start = alone[top.main_ema]
-            line.insert(
-                0, Result(row=top.row, main_ema=top.main_ema, guide_ema=top.guide_ema, weight=1, values=start.values)
-            )
+            line.insert(0, replace(top, weight=VARIED[top.vary], values=start.values))
         best.append(sorted(line, key=lambda r: r.weight))
     return best
 

@@ -3,13 +3,14 @@
 import base64
 import html
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edm2lite import __version__
-from edm2lite.config import SD_VAE, ModelRef, Nimg, ReportConfig, SamplerConfig, parse_seeds
+from edm2lite.config import GuidanceConfig, ModelRef, ReportConfig, TableConfig, parse_seeds
+from edm2lite.config.evaluation import VARIED
 from edm2lite.data.sheets import sheet, to_picture
 from edm2lite.evaluation.plots import distance_over_ema, distance_over_weight, loss_curves
 from edm2lite.evaluation.results import HEADER, Result, Table, read_tables, text_rows
@@ -76,37 +77,29 @@ def _samples(table: Table, seeds: list[int]) -> str:
     best = table.best(True)
     assert best is not None
     weights = sorted({r.weight for r in table.results if r.row == best.row})
-    strips = [sheet(_sample(table, best, w, seeds), columns=len(seeds)) for w in (1.0, *weights)]
-    caption = f"Seeds {seeds[0]} to {seeds[-1]}; from top to bottom w = 1 (main alone), " + ", ".join(
-        f"{w:g}" for w in weights
-    )
+    strips = [sheet(_sample(table, best, w, seeds), columns=len(seeds)) for w in (VARIED[best.vary], *weights)]
+    names = ", ".join(replace(best, weight=w).strength for w in weights)
+    caption = f"Seeds {seeds[0]} to {seeds[-1]}; from top to bottom main alone, {names}"
     return _figure(_png_uri(np.concatenate(strips, axis=1)), f"{caption}. {best.row}.", css="pixels")
 
 
 def _sample(table: Table, result: Result, weight: float, seeds: list[int]) -> list[np.ndarray]:
     """Images of the seeds with a result's models at another weight."""
-    row = next(row for row in table.config["rows"] if row["name"] == result.row)
+    cfg = TableConfig.from_plain(table.config)
+    row = next(row for row in cfg.rows if row.name == result.row)
+    main, guide = replace(cfg.main_of(row), ema=result.main_ema), replace(row.guide, ema=result.guide_ema)
+    off = weight == VARIED[row.vary]
     pair = load_pair(
-        _ref(table.config["main"], result.main_ema),
-        _ref(row["guide"], result.guide_ema),
-        weight,
-        table.config["device"],
-        vae=table.config.get("vae", SD_VAE),
-    )
-    settings: dict[str, Any] = {k: float(v) if isinstance(v, str) else v for k, v in table.config["sampler"].items()}
-    sampler = SamplerConfig(**settings)
-    batches = pair.sample(seeds, sampler, batch_size=len(seeds))
-    return [image for batch in batches for image in pair.encoder.decode(batch.images).cpu().numpy()]
-
-
-def _ref(data: dict[str, Any], ema: float | None) -> ModelRef:
-    return ModelRef(path=data["path"], nimg=None if data["nimg"] is None else Nimg(data["nimg"]), ema=ema)
+        main, ModelRef() if off else guide, GuidanceConfig() if off else row.guided_by(weight), device=cfg.device, vae=cfg.vae
+    )  # fmt: skip
+    return [image for batch in pair.sample(seeds, cfg.sampler, len(seeds)) for image in batch.pixels.cpu().numpy()]
 
 
 def _run_dirs(table: Table) -> list[Path]:
-    """Run directories of main and guides, each once."""
-    paths = [table.config["main"]["path"], *(row["guide"]["path"] for row in table.config["rows"])]
-    return [Path(path) for path in dict.fromkeys(paths) if path]
+    """Run directories of mains and guides, each once."""
+    cfg = TableConfig.from_plain(table.config)
+    refs = [ref for row in cfg.rows for ref in (cfg.main_of(row), *cfg.guides_of(row))]
+    return [Path(path) for path in dict.fromkeys(ref.path for ref in refs) if path]
 
 
 def _html_table(table: Table, caption: str) -> str:

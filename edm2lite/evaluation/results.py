@@ -3,29 +3,32 @@
 import csv
 import io
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edm2lite.config.evaluation import VARIED
 from edm2lite.errors import UserError
 from edm2lite.files import write_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Frechet distances of one setting, one per block of seeds."""
+    """Frechet distances of one setting, one per block of seeds; `weight` is the value of what `vary` names."""
 
     row: str
     main_ema: float | None
     guide_ema: float | None
     weight: float
     values: tuple[float, ...]
+    vary: str = "weight"
 
     @property
     def guided(self) -> bool:
-        return self.weight != 1
+        return self.weight != VARIED[self.vary]
 
     @property
     def mean(self) -> float:
@@ -38,8 +41,14 @@ class Result:
 
     @property
     def setting(self) -> str:
-        guide = f", guide EMA {ema_text(self.guide_ema)}, w = {self.weight:g}" if self.guided else ""
-        return f"{self.row}, EMA {ema_text(self.main_ema)}{guide}"
+        guide = f", guide EMA {ema_text(self.guide_ema)}" if self.guide_ema is not None else ""
+        strength = f", {self.strength}" if self.guided else ""
+        return f"{self.row}, EMA {ema_text(self.main_ema)}{guide}{strength}"
+
+    @property
+    def strength(self) -> str:
+        """The weight for people: "w = 2", or "classifier 0.5"."""
+        return f"w = {self.weight:g}" if self.vary == "weight" else f"{self.vary} {self.weight:g}"
 
 
 def ema_text(sigma_rel: float | None) -> str:
@@ -68,6 +77,12 @@ class Table:
     def best(self, guided: bool) -> Result | None:
         """The lowest mean among the guided or the unguided results."""
         return min((r for r in self.results if r.guided == guided), key=lambda r: r.mean, default=None)
+
+    def best_of_rows(self) -> list[Result]:
+        """Each row at its lowest mean, the best row first."""
+        rows = dict.fromkeys(r.row for r in self.results)
+        best = [min((r for r in self.results if r.row == row), key=lambda r: r.mean) for row in rows]
+        return sorted(best, key=lambda r: r.mean)
 
     def verdict(self) -> list[str]:
         """Whether guidance beats the best unguided result, on the seeds of the search and on fresh ones."""
@@ -112,20 +127,39 @@ def text_rows(table: Table) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def markdown(table: Table) -> str:
-    """The table as Markdown, columns aligned so that it reads well in a terminal too."""
-    rows = [HEADER, *text_rows(table)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown table of a header and rows, columns aligned so that it reads well in a terminal too."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def best_rows(table: Table) -> list[tuple[str, ...]]:
+    """Each row of the table at its best setting, beside the best main alone on the same seeds."""
+    alone = table.best(False)
+    lines: list[tuple[str, ...]] = [("row", "best setting", "mean", "sd", "gain over best alone", "sd of gain")]
+    for r in table.best_of_rows():
+        gains = [a - b for a, b in zip(alone.values, r.values, strict=True)] if alone else [math.nan] * len(r.values)
+        setting = r.setting.removeprefix(f"{r.row}, ")
+        spread = statistics.stdev(gains)
+        lines.append(
+            (r.row, setting, f"{r.mean:.3f}", f"{r.spread:.3f}", f"{statistics.fmean(gains):+.3f}", f"{spread:.3f}")
+        )
+    return lines
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown: all results, then each row at its best, then the verdict."""
+    lines = _aligned([HEADER, *text_rows(table)])
     c = table.config
     caption = (
         f"{c['title']}: Frechet distance in {table.detector} to {table.reference_images} images; "
         f"{c['num_images']} images a block, {c['blocks']} blocks of seeds; * best alone, best guided"
     )
-    return "\n".join([caption, "", *lines, "", *(f"- {line}" for line in table.verdict())]) + "\n"
+    best = ["Each row at its best:", "", *_aligned(best_rows(table)), ""]
+    return "\n".join([caption, "", *lines, "", *best, *(f"- {line}" for line in table.verdict())]) + "\n"
 
 
 def write_table(outdir: Path, table: Table) -> None:

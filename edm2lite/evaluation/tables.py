@@ -8,32 +8,39 @@ from typing import Any
 
 from tqdm import tqdm
 
-from edm2lite.config import ModelRef, TableConfig, plain
+from edm2lite.config import GuidanceConfig, GuideConfig, ModelRef, TableConfig, TableRow, all_guides, plain
 from edm2lite.data.devices import pick_device
 from edm2lite.evaluation.ledger import Ledger
 from edm2lite.evaluation.metrics import load_reference, score_pair
 from edm2lite.evaluation.results import Result, Table, write_table
 from edm2lite.progress import progress_bar
 from edm2lite.sampling.pair import Pair, load_ref
+from edm2lite.snapshots.classifiers import load_classifier
+from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.load import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One setting of a row; an EMA length of None is the shortest stored."""
+    """One setting of a row."""
 
-    row: str
-    guide: ModelRef
-    main_ema: float | None
-    guide_ema: float | None
+    row: TableRow
+    main: ModelRef
+    guides: tuple[GuideConfig, ...]
+    guidance: GuidanceConfig
     weight: float
 
 
 def cells(cfg: TableConfig) -> Iterator[Cell]:
     """All settings of a table, row by row."""
     for row in cfg.rows:
+        main = cfg.main_of(row)
         for main_ema, guide_ema, weight in itertools.product(row.main_ema, row.guide_ema, row.weights):
-            yield Cell(row=row.name, guide=row.guide, main_ema=main_ema, guide_ema=guide_ema, weight=weight)
+            guidance = row.guided_by(weight)
+            yield Cell(
+                row=row, main=replace(main, ema=main_ema), guidance=guidance, weight=weight,
+                guides=all_guides(replace(row.guide, ema=guide_ema), guidance),
+            )  # fmt: skip
 
 
 def compute_row(cfg: TableConfig) -> None:
@@ -75,7 +82,7 @@ class _Scorer:
         self.cfg, self.device = cfg, pick_device(cfg.device)
         self.ref, self.detector = load_reference(cfg.ref)
         self.ledger = Ledger(Path(cfg.outdir) / "results")
-        self._models: dict[ModelRef, LoadedModel] = {}
+        self._models: dict[tuple, LoadedModel] = {}
 
     def score(self, cell: Cell, first_seed: int, bar: tqdm) -> Result:
         """Distances of a cell on the blocks of seeds that begin at `first_seed`."""
@@ -91,38 +98,41 @@ class _Scorer:
                 bar.update(cfg.num_images)
             values.append(value)
         return Result(
-            row=cell.row,
+            row=cell.row.name,
+            vary=cell.row.vary,
             main_ema=pair.main.info.sigma_rel,
-            guide_ema=pair.guide.info.sigma_rel if pair.guide else None,
+            guide_ema=pair.guides[0][0].info.sigma_rel if pair.guides else None,
             weight=cell.weight,
             values=tuple(values),
         )
 
     def _pair(self, cell: Cell) -> Pair:
-        main = self._model(replace(self.cfg.main, ema=cell.main_ema))
-        guide = None if cell.guide.path is None else self._model(replace(cell.guide, ema=cell.guide_ema))
-        return Pair(main, guide, cell.weight, self.cfg.vae)
+        classifier = cell.guidance.classifier
+        while len(self._models) > 8:  # a pair and its next neighbours
+            del self._models[next(iter(self._models))]
+        return Pair(
+            self._model(cell.main),
+            cell.main,
+            tuple((self._model(cfg), cfg) for cfg in cell.guides),
+            cell.guidance,
+            load_classifier(resolve(classifier.model, None), self.device) if classifier.scale else None,
+            self.cfg.vae,
+        )
 
     def _model(self, ref: ModelRef) -> LoadedModel:
-        if ref not in self._models:
-            while len(self._models) >= 2:  # no more on the device than one pair needs
-                del self._models[next(iter(self._models))]
-            self._models[ref] = load_ref(ref, self.device)
-        return self._models[ref]
+        key = (ref.path, ref.nimg, ref.ema)
+        if key not in self._models:
+            self._models[key] = load_ref(ref, self.device)
+        return self._models[key]
 
     def _settings(self, pair: Pair, start: int) -> dict[str, Any]:
         """Everything that could change a value."""
         cfg = self.cfg
-        settings = {
-            "main": pair.main.fingerprint,
-            "guide": pair.guide and pair.guide.fingerprint,
-            "weight": pair.weight,
+        return {
+            "pair": pair.identity(),
             "seeds": [start, cfg.num_images],
             "batch_size": cfg.batch_size,
             "sampler": plain(asdict(cfg.sampler)),
             "detector": self.ref.detector_sha256,
             "reference": [self.ref.dataset, self.ref.num_images],
         }
-        if pair.main.info.encoder["name"] == "vae":
-            settings["vae"] = pair.vae
-        return settings

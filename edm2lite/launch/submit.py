@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from edm2lite.cli import EVALUATE, SAMPLE, TRAIN, parse
-from edm2lite.config import SampleConfig, TableConfig, parse_seeds
+from edm2lite.config import SampleConfig, TableConfig, all_guides, parse_seeds
 from edm2lite.errors import UserError
 from edm2lite.launch.jobs import TASK, Job, submit
 from edm2lite.launch.trainings import find_training, training_job, training_jobs
-from edm2lite.sampling.preflight import check_guidance, check_reference_exists, preflight
+from edm2lite.sampling.preflight import check_reference_exists, preflight
 
 
 def train_jobs(config: str, options: Sequence[str] = ()) -> list[Job]:
@@ -41,10 +41,9 @@ def image_jobs(options: Sequence[str], *, shards: int, ref: str | None = None, t
     jobs: list[Job] = []
     if train:
         parse_seeds(cfg.seeds)
-        check_guidance(cfg.guide, cfg.guidance)
-        jobs = training_jobs(cfg.main, [cfg.guide])
+        jobs = training_jobs(cfg.main, [*all_guides(cfg.guide, cfg.guidance), cfg.guidance.classifier.model])
     else:
-        preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds)
+        preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, models=cfg.models)
     gpus, name = int(cfg.device != "cpu"), f"sample:{cfg.outdir}"
     after = tuple(job.name for job in jobs)
     jobs.append(Job(name=name, kind="sample", arguments=tuple(options), gpus=gpus, array=shards, after=after))
@@ -70,7 +69,9 @@ def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
     if not cfg.rows or cfg.only_row is not None:
         raise UserError(f"{path} must have rows and no only_row; see configs/tables/digits.yaml")
     gpus, rows = int(cfg.device != "cpu"), f"rows:{cfg.outdir}"
-    jobs = training_jobs(cfg.main, [row.guide for row in cfg.rows])
+    others = [ref for row in cfg.rows for ref in (cfg.main_of(row), *cfg.guides_of(row))]
+    others += [row.guided_by(row.weights[0]).classifier.model for row in cfg.rows]
+    jobs = training_jobs(cfg.main, others)
     jobs += _reference_jobs(cfg, gpus)
     after = tuple(job.name for job in jobs)
     one_row = (*command, f"--only_row={TASK}")

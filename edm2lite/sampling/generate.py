@@ -1,6 +1,7 @@
 """Images from seeds, in batches of one size."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,51 +12,110 @@ from edm2lite.errors import UserError
 from edm2lite.sampling.seeded import SeededStreams
 from edm2lite.sampling.solve import solve
 
+Denoise = Callable[..., Tensor]
+
 
 class Samples(NamedTuple):
-    """Images of some seeds: encoded images float32 [B,C,H,W] and their classes, int64 [B] or None."""
+    """Images of some seeds: as sampled, float32 [B,C,H,W]; decoded, uint8 [B,C,H,W]; their classes, int64 [B] or None."""
 
     seeds: list[int]
     images: Tensor
+    pixels: Tensor
     labels: Tensor | None
 
 
-def generate(
-    denoise: Callable[..., Tensor], seeds: Sequence[int], *, shape: Sequence[int], label_dim: int,
-    sampler: SamplerConfig, batch_size: int, label: int | None = None, device: torch.device | str = "cpu",
-) -> Iterator[Samples]:  # fmt: skip
-    """Sample every seed once, in the order given, `batch_size` at a time.
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """How to make images of seeds.
 
-    A short last batch is padded to the full size (and the padding dropped), because an image is the same to the byte
-    only at one batch size.
+    Attributes:
+        denoiser: Makes the denoiser for the samples of some seeds.
+        shape: Of an encoded image, (C, H, W).
+        label_dim: Number of classes; 0: none.
+        sampler: Noise levels and solver.
+        batch_size: Samples computed together.
+        decode: From encoded images to uint8 pixels.
+        label: One class for all; None: as `labels` says.
+        labels: "uniform" (drawn from each seed) or "balanced" (seed modulo label_dim).
+        device: Where to compute.
+    """
+
+    denoiser: Callable[[Sequence[int]], Denoise]
+    shape: tuple[int, int, int]
+    label_dim: int
+    sampler: SamplerConfig
+    batch_size: int
+    decode: Callable[[Tensor], Tensor]
+    label: int | None = None
+    labels: str = "uniform"
+    device: torch.device | str = "cpu"
+
+
+def generate(
+    job: Job, seeds: Sequence[int], on_halved: Callable[[int], None] = lambda batch_size: None
+) -> Iterator[Samples]:
+    """Sample every seed once, in the order given, `job.batch_size` at a time.
+
+    A short last batch is padded to the full size (and the padding dropped after decoding), because an image is the same to
+    the byte only at one batch size. Out of memory, the batch is halved once.
 
     Args:
-        denoise: Denoiser, guided or not.
+        job: How.
         seeds: Seeds.
-        shape: Of an encoded image, (C, H, W).
-        label_dim: Classes of the main model; 0: none.
-        sampler: Solver settings.
-        batch_size: Samples computed together.
-        label: One class for all; default: drawn from each seed.
-        device: Where to compute.
+        on_halved: Called with the new batch size after memory ran out.
 
     Raises:
-        UserError: If the label is not one of the classes.
+        UserError: If images are not finite, or memory runs out with half the batch, too.
     """
-    check_label(label, label_dim)
-    for start in range(0, len(seeds), batch_size):
-        batch = list(seeds[start : start + batch_size])
-        streams = SeededStreams(batch + [batch[-1]] * (batch_size - len(batch)), device)
-        noise = streams.randn(shape)
-        labels = streams.randint(label_dim) if label_dim else None
-        if labels is not None and label is not None:
-            labels = torch.full_like(labels, label)
-        images = solve(sampler, denoise, noise, labels=labels, randn_like=streams.randn_like)
-        if not images.isfinite().all():
-            raise UserError(
-                f"images of seeds {batch[0]}-{batch[-1]} are not finite; lower the guidance weight, or compute in fp32"
-            )
-        yield Samples(batch, images[: len(batch)], None if labels is None else labels[: len(batch)])
+    start, halved = 0, False
+    while start < len(seeds):
+        batch = list(seeds[start : start + job.batch_size])
+        try:
+            samples = _sample(job, batch)
+        except RuntimeError as e:
+            if not _out_of_memory(e):
+                raise
+            samples = None  # outside of the handler the traceback no longer holds the tensors
+        if samples is not None:
+            yield samples
+            start += len(batch)
+        elif halved or job.batch_size == 1:
+            raise UserError(f"out of memory with batch_size {job.batch_size}; set a smaller --batch_size")
+        else:
+            job, halved = replace(job, batch_size=(job.batch_size + 1) // 2), True
+            print(f"out of memory: batch_size is now {job.batch_size}; images agree with others to rounding only")
+            on_halved(job.batch_size)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _sample(job: Job, batch: list[int]) -> Samples:
+    padded = batch + [batch[-1]] * (job.batch_size - len(batch))
+    streams = SeededStreams(padded, job.device)
+    noise = streams.randn(job.shape)
+    labels = _labels(job, streams, padded) if job.label_dim else None
+    images = solve(job.sampler, job.denoiser(padded), noise, labels=labels, randn_like=streams.randn_like)
+    if not images.isfinite().all():
+        raise UserError(
+            f"images of seeds {batch[0]}-{batch[-1]} are not finite; lower the guidance weight, or compute in fp32"
+        )
+    count = len(batch)
+    return Samples(batch, images[:count], job.decode(images)[:count], None if labels is None else labels[:count])
+
+
+def _labels(job: Job, streams: SeededStreams, seeds: Sequence[int]) -> Tensor:
+    """Classes of the samples; the seed's own is drawn in any case, so that the noise after it stays the same."""
+    drawn = streams.randint(job.label_dim)
+    if job.label is not None:
+        return torch.full_like(drawn, job.label)
+    if job.labels == "balanced":
+        return torch.tensor([seed % job.label_dim for seed in seeds]).to(drawn)
+    return drawn
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Also of the CPU's allocator, which has no exception of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def check_label(label: int | None, label_dim: int) -> None:

@@ -1,90 +1,205 @@
-"""A main model and its guide, loaded and combined."""
+"""A main model with its guides, ready to sample."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edm2lite.config import SD_VAE, ModelRef, SamplerConfig
+from edm2lite.config import SD_VAE, GuidanceConfig, GuideConfig, ModelRef, SamplerConfig, all_guides, plain
 from edm2lite.data.devices import pick_device
 from edm2lite.data.encoders import Encoder, make_encoder
 from edm2lite.errors import UserError
-from edm2lite.guidance.autoguidance import guided
+from edm2lite.guidance.autoguidance import check_together
+from edm2lite.guidance.gradient import make_function
+from edm2lite.guidance.wrapper import Denoise, Wrapper
 from edm2lite.network.precision import compute_dtype
-from edm2lite.sampling.generate import Samples, check_label, generate
+from edm2lite.sampling.compose import Parts, compose, count_evaluations, guide_name, weights
+from edm2lite.sampling.generate import Job, Samples, check_label, generate
+from edm2lite.snapshots.classifiers import LoadedClassifier, load_classifier
+from edm2lite.snapshots.fetch import provenance, resolve
 from edm2lite.snapshots.load import LoadedModel, load_model
+
+Record = Callable[[float, Tensor], None]  # noise level, denoised images [B, C, H, W]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What makes images: a main model, perhaps a guide, the weight.
+    """What makes images: a main model, its guides, and how they are combined.
 
     Attributes:
-        main, guide: Models, on one device.
-        weight: Guidance weight; 1: the guide is not used.
+        main: The main model.
+        main_ref: Its name and its degradations.
+        guides: The guides, each with its degradations and its weight.
+        guidance: Truncation, classifier guidance, gradient guidance; weights are those of the guides.
+        classifier: Noise-conditional classifier, if it guides.
         vae: Hub name or folder of the VAE that decodes latents.
     """
 
     main: LoadedModel
-    guide: LoadedModel | None
-    weight: float
+    main_ref: ModelRef = ModelRef()
+    guides: tuple[tuple[LoadedModel, GuideConfig], ...] = ()
+    guidance: GuidanceConfig = GuidanceConfig()
+    classifier: LoadedClassifier | None = None
     vae: str = SD_VAE
 
     @property
-    def denoise(self) -> Callable[..., Tensor]:
-        """The guided denoiser."""
-        return guided(self.main.denoiser, self.guide.denoiser if self.guide else None, self.weight)
-
-    def check(self, label: int | None = None) -> None:
-        """Raise a UserError if main and guide do not go together, or the main model has no such class."""
-        _ = self.denoise  # `guided` compares the two
-        check_label(label, self.main.info.label_dim)
-        if self.guide is not None and self.guide.info.encoder != self.main.info.encoder:
-            raise UserError(
-                f"main and guide see images encoded differently ({self.main.info.encoder} and {self.guide.info.encoder}); "
-                "a guide must be trained on the same data"
-            )
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.main.denoiser.parameters()).device
 
     @property
     def encoder(self) -> Encoder:
         """Encoder of the main model's images."""
         return make_encoder(self.main.info.encoder, self.vae)
 
+    @property
+    def label_dim(self) -> int:
+        """Classes that samples are drawn from: those of the main model, or of the classifier that guides it."""
+        return self.main.info.label_dim or (self.classifier.info.label_dim if self.classifier else 0)
+
+    def check(self, label: int | None = None) -> None:
+        """Raise a UserError if the networks do not go together, or there is no such class."""
+        check_label(label, self.label_dim)
+        for guide, _ in self.guides:
+            check_together(self.main.denoiser, guide.denoiser)
+            if guide.info.encoder != self.main.info.encoder:
+                raise UserError(
+                    f"main and guide see images encoded differently ({self.main.info.encoder} and {guide.info.encoder}); "
+                    "a guide must be trained on the same data"
+                )
+        if self.classifier is not None:
+            check_together(self.main.denoiser, self.classifier.classifier)
+
+    def denoiser(self, seeds: Sequence[int], sampler: SamplerConfig) -> Denoise:
+        """The guided denoiser for the samples of these seeds, good for one pass of a solver."""
+        return compose(self._parts, self.guidance, sampler, seeds)
+
     def sample(
-        self, seeds: Sequence[int], sampler: SamplerConfig, batch_size: int, label: int | None = None
-    ) -> Iterator[Samples]:
-        """Encoded images of the seeds, batch by batch; see `generate`."""
-        info, device = self.main.info, next(self.main.denoiser.parameters()).device
-        return generate(
-            self.denoise, seeds, shape=(info.img_channels, info.img_resolution, info.img_resolution),
-            label_dim=info.label_dim, sampler=sampler, batch_size=batch_size, label=label, device=device,
+        self, seeds: Sequence[int], sampler: SamplerConfig, batch_size: int, label: int | None = None,
+        labels: str = "uniform", record: Record | None = None, on_halved: Callable[[int], None] = lambda batch_size: None,
+    ) -> Iterator[Samples]:  # fmt: skip
+        """Images of the seeds, batch by batch; see `generate`.
+
+        Args:
+            seeds, sampler, batch_size, label, labels, on_halved: See `generate` and its `Job`.
+            record: Called with noise level and result of every evaluation of the guided denoiser.
+        """
+        info = self.main.info
+        weights(self.guides, sampler)  # refuses a guide without effect before anything is computed
+
+        def denoiser(seeds: Sequence[int]) -> Denoise:
+            denoise = self.denoiser(seeds, sampler)
+            return denoise if record is None else _Recorded(denoise, record)
+
+        job = Job(
+            denoiser=denoiser, shape=(info.img_channels, info.img_resolution, info.img_resolution),
+            label_dim=self.label_dim, sampler=sampler, batch_size=batch_size, decode=self.encoder.decode,
+            label=label, labels=labels, device=self.device,
         )  # fmt: skip
+        return generate(job, seeds, on_halved)
+
+    def evaluations(self, sampler: SamplerConfig) -> dict[str, int]:
+        """How often each network is evaluated for an image."""
+        return count_evaluations(self._parts, self.guidance, sampler)
+
+    def with_weights(self, weight: float) -> "Pair":
+        """The same with all guides at one weight; 1: without guides."""
+        if weight == 1:
+            return replace(self, guides=())
+        guides = [(model, replace(cfg, weight=weight)) for model, cfg in self.guides]
+        return replace(self, guides=tuple(guides))
+
+    def alone(self) -> "Pair":
+        """The main model without any guidance."""
+        return Pair(self.main, self.main_ref, vae=self.vae)
+
+    def guide_alone(self) -> "Pair":
+        """The first guide as if it were the main model."""
+        model, cfg = self.guides[0]
+        return Pair(model, cfg, vae=self.vae)
 
     def describe(self) -> dict[str, Any]:
-        """Who makes these images, for manifests and ledgers."""
-        models = {"main": self.main, "guide": self.guide if self.weight != 1 else None}
-        latents = {"vae": self.vae} if self.main.info.encoder["name"] == "vae" else {}
-        described = {name: model and describe_model(model) for name, model in models.items()}
-        return described | {"weight": self.weight} | latents
+        """Who makes these images, for manifests and ledgers: everything about the networks that changes a value."""
+        described: dict[str, Any] = {"main": describe_model(self.main, self.main_ref)}
+        for i, (model, cfg) in enumerate(self.guides):
+            described[guide_name(i, len(self.guides))] = describe_model(model, cfg) | {
+                "weight": cfg.weight,
+                "interval": cfg.interval and plain(cfg.interval),
+                "schedule": plain(vars(cfg.schedule)),
+            }
+        if self.guidance.truncation != 1:
+            described["truncation"] = self.guidance.truncation
+        if self.classifier is not None:
+            described["classifier"] = describe_model(self.classifier) | {"scale": self.guidance.classifier.scale}
+        if self.guidance.gradient.scale:
+            described["gradient"] = plain(vars(self.guidance.gradient))
+        if self.main.info.encoder["name"] == "vae":
+            described["vae"] = self.vae
+        return described
+
+    def identity(self) -> dict[str, Any]:
+        """`describe` without the whereabouts of files: equal for two pairs that make the same images."""
+        described = self.describe()
+        return {
+            name: {k: v for k, v in part.items() if k != "file"} if isinstance(part, dict) else part
+            for name, part in described.items()
+        }
+
+    @cached_property
+    def _parts(self) -> Parts:
+        gradient = self.guidance.gradient
+        return Parts(
+            main=(self.main.denoiser, self.main_ref),
+            guides=[(guide.denoiser, cfg) for guide, cfg in self.guides],
+            classifier=self.classifier.classifier if self.classifier else None,
+            function=make_function(gradient, self.encoder.unit, self.device) if gradient.scale else None,
+        )
+
+
+class _Recorded(Wrapper):
+    """A denoiser that shows what it does."""
+
+    def __init__(self, inner: Denoise, record: Record):
+        super().__init__(inner)
+        self.record = record
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        denoised = self.inner(x, sigma, labels)
+        self.record(float(sigma), denoised)
+        return denoised
 
 
 def load_pair(
-    main: ModelRef, guide: ModelRef, weight: float, device: str, precision: str = "fp32", vae: str = SD_VAE
-) -> Pair:
-    """Load the models of a pair; a guide with weight 1 is not loaded."""
-    target = pick_device(device)
+    main: ModelRef, guide: ModelRef, guidance: GuidanceConfig, *, device: str, precision: str = "fp32",
+    vae: str = SD_VAE, models: str | None = None,
+) -> Pair:  # fmt: skip
+    """Load the models of a pair.
+
+    Args:
+        main, guide, guidance: As configured; see `all_guides` for how guides are named.
+        device: cpu, cuda, cuda:1 or auto.
+        precision: Of the UNets' activations.
+        vae: Hub name or folder of the VAE that decodes latents.
+        models: Folder of published models.
+    """
+    target, classifier = pick_device(device), guidance.classifier
+    guides = all_guides(guide, guidance)
     return Pair(
-        load_ref(main, target, precision),
-        load_ref(guide, target, precision) if guide.path is not None and weight != 1 else None,
-        weight,
+        load_ref(main, target, precision, models),
+        main,
+        tuple((load_ref(cfg, target, precision, models), cfg) for cfg in guides),
+        guidance,
+        load_classifier(resolve(classifier.model, models), target) if classifier.path is not None else None,
         vae,
     )
 
 
-def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32") -> LoadedModel:
+def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32", models: str | None = None) -> LoadedModel:
     """Load the model that a reference names, to compute in `precision`; in channels_last, where convolutions are fastest."""
+    ref = resolve(ref, models)
     assert ref.path is not None
     model = load_model(ref.path, nimg=ref.nimg, ema=ref.ema, device=device)
     model.denoiser.to(memory_format=torch.channels_last)
@@ -92,15 +207,15 @@ def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32") -> Lo
     return model
 
 
-def describe_model(model: LoadedModel) -> dict[str, Any]:
-    """Identity of a model: its file, the hash of its weights, training length, EMA length, licence."""
+def describe_model(model: LoadedModel | LoadedClassifier, ref: ModelRef | None = None) -> dict[str, Any]:
+    """Identity of a model: its file, the hash of its weights, training length, EMA length, licence, degradations."""
     info = model.info
     return {
-        "file": str(model.path),
+        "file": provenance(model.path),
         "weights_sha256": model.fingerprint,
         "nimg": None if info.nimg is None else int(info.nimg),
         "ema": info.sigma_rel,
         "dataset": info.dataset,
         "licence": info.licence,
-        "parameters": sum(p.numel() for p in model.denoiser.parameters()),
+        "degradations": ref.degradations if ref else {},
     }

@@ -2,14 +2,16 @@
 
 import os
 
-from edm2lite.config import GuidanceConfig, ModelRef, TableConfig, parse_seeds
+from edm2lite.config import GuidanceConfig, ModelRef, TableConfig, all_guides, parse_seeds
 from edm2lite.errors import UserError
 from edm2lite.ranks import parse_shard
+from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.index import check_model
 
 
 def preflight(
-    main: ModelRef, guide: ModelRef, guidance: GuidanceConfig, seeds: str, shard: str | None = None
+    main: ModelRef, guide: ModelRef, guidance: GuidanceConfig, seeds: str, shard: str | None = None,
+    models: str | None = None,
 ) -> None:  # fmt: skip
     """Check seeds, shard, guidance and the names of the models.
 
@@ -18,21 +20,12 @@ def preflight(
     """
     parse_seeds(seeds)
     parse_shard(shard)
-    check_guidance(guide, guidance)
-    check_model(main, "main")
-    if guide.path is not None:
-        check_model(guide, "guide")
-
-
-def check_guidance(guide: ModelRef, guidance: GuidanceConfig) -> float:
-    """The weight; a UserError for a weight without a guide, or a guide without a weight."""
-    if guide.path is None and guidance.weight not in (None, 1):
-        raise UserError(
-            f"guidance.weight is {guidance.weight} but there is no guide; name one with --guide.path, or set the weight to 1"
-        )
-    if guide.path is not None and guidance.weight is None:
-        raise UserError("a guide is named but no weight; set --guidance.weight (1 would be the main model alone)")
-    return 1.0 if guidance.weight is None else guidance.weight
+    guides = all_guides(guide, guidance)
+    check_model(resolve(main, models), "main")
+    for cfg in guides:
+        check_model(resolve(cfg, models), "guide")
+    if guidance.classifier.path is not None:
+        check_model(resolve(guidance.classifier.model, models), "classifier")
 
 
 def preflight_table(cfg: TableConfig) -> None:
@@ -42,10 +35,13 @@ def preflight_table(cfg: TableConfig) -> None:
             "the table has no rows; give some in a YAML file: evaluate.py table -c configs/tables/digits.yaml"
         )
     check_reference_exists(cfg.ref)
-    check_model(cfg.main, "main")
     for row in cfg.rows:
-        if row.guide.path is not None:
-            check_model(row.guide, "guide")
+        check_model(resolve(cfg.main_of(row)), "main")
+        for guide in cfg.guides_of(row):
+            check_model(resolve(guide), "guide")
+        classifier = row.guided_by(row.weights[0]).classifier
+        if classifier.path is not None:
+            check_model(resolve(classifier.model), "classifier")
 
 
 def check_reference_exists(path: str) -> None:

@@ -1,5 +1,6 @@
 """Randomness that belongs to the sample: one stream per seed, whatever the batch, the order or the rank."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -16,13 +17,16 @@ class SeededStreams:
     Args:
         seeds: One seed per sample; taken modulo 2^32.
         device: Where the drawn tensors go. They are drawn on the CPU, so they do not depend on it.
+        purpose: Tells streams of the same seeds apart, such as those of two degraded networks; "": the published stream.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
-        seeds = list(seeds)
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", purpose: str = ""):
+        seeds = [int(seed) % _MAX_SEED for seed in seeds]
         if not seeds:
             raise UserError("no seeds were given; at least one is needed")
-        self.generators = [torch.Generator("cpu").manual_seed(int(seed) % _MAX_SEED) for seed in seeds]
+        if purpose:
+            seeds = [_derived(seed, purpose) for seed in seeds]
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self.device = device
 
     def randn(self, shape: Sequence[int]) -> Tensor:
@@ -36,6 +40,15 @@ class SeededStreams:
     def randn_like(self, x: Tensor) -> Tensor:
         """Unit normals like x, [B, ...]."""
         return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.generators]).to(x.device)
+
+    def keys(self) -> Tensor:
+        """Keys of dropout masks, int64 [B]."""
+        return self.randint(2**63 - 1)
+
+
+def _derived(seed: int, purpose: str) -> int:
+    """Another seed, below 2^63, for a purpose."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "little") >> 1
 
 
 def seeded_noise(

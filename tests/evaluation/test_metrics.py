@@ -48,7 +48,7 @@ def test_a_folder_and_sampling_on_the_fly_agree(ref, tiny_run, tmp_path):
     direct = compute_metrics(MetricsConfig(ref=ref, out=str(out), **pair))
     assert folder["frechet_distance"] == pytest.approx(direct["frechet_distance"], rel=1e-6)
     saved = json.loads(out.read_text())
-    assert saved["guide"]["nimg"] == 160 and saved["weight"] == 1.5 and saved["seeds"] == "0-59"
+    assert saved["guide"]["nimg"] == 160 and saved["guide"]["weight"] == 1.5 and saved["seeds"] == "0-59"
 
 
 def test_a_reference_of_other_weights_is_an_error_not_a_number(ref, tmp_path):
