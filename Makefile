@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export EDM2LITE_CACHE ?= $(CURDIR)/runs/cache
 
-.PHONY: help setup demo test test-slow check clean
+.PHONY: help setup demo methods test test-slow check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -39,6 +39,12 @@ demo-patches: $(READY)
 	$(PY) train.py -c configs/patches/small.yaml
 	$(PY) evaluate.py ref --data.name patches --out runs/demo/ref-patches.npz
 	$(PY) evaluate.py table -c configs/tables/patches.yaml
+
+METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
+methods: $(READY)  ## every way of guiding on digits, each at its best weight, in one table (about 25 minutes)
+	for run in $(METHODS); do $(PY) train.py -c configs/$$run.yaml || exit; done
+	$(PY) evaluate.py ref --data.name digits --out runs/demo/ref-digits.npz
+	$(PY) evaluate.py table -c configs/tables/digits-methods.yaml
 
 test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadgroup

@@ -20,6 +20,10 @@ _EXPORTS = {
     "load_denoiser": "edm2lite.snapshots.load",
     "posthoc_coefficients": "edm2lite.snapshots.power_function",
     "power_function_beta": "edm2lite.snapshots.power_function",
+    "sample_ancestral": "edm2lite.sampling.ancestral",
+    "sample_dpmpp_2m": "edm2lite.sampling.dpmpp",
+    "sample_dpmpp_2s": "edm2lite.sampling.dpmpp",
+    "sample_euler": "edm2lite.sampling.euler",
     "sample_heun": "edm2lite.sampling.heun",
     "seeded_noise": "edm2lite.sampling.seeded",
     "sigma_rel_to_gamma": "edm2lite.snapshots.power_function",
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from edm2lite.errors import UserError
     from edm2lite.evaluation.frechet import frechet_distance
     from edm2lite.guidance.autoguidance import guided
+    from edm2lite.sampling.ancestral import sample_ancestral
+    from edm2lite.sampling.dpmpp import sample_dpmpp_2m, sample_dpmpp_2s
+    from edm2lite.sampling.euler import sample_euler
     from edm2lite.sampling.heun import sample_heun
     from edm2lite.sampling.noise_levels import karras_sigmas
     from edm2lite.sampling.seeded import seeded_noise

@@ -14,9 +14,13 @@ ALLOWED = {  # room -> rooms it may import, besides the base and itself
     "training": {"network", "data", "snapshots"},
     "sampling": {"network", "snapshots", "guidance", "data"},
     "evaluation": {"sampling", "snapshots", "data"},
+    "interop": {"network", "snapshots", "guidance", "sampling", "data"},
     "launch": {"cli", "sampling", "snapshots"},
 }
-SOLVERS = ["noise_levels.py", "heun.py", "seeded.py", "generate.py"]
+SOLVERS = [
+    f"{name}.py"
+    for name in ("noise_levels", "steps", "heun", "euler", "dpmpp", "ancestral", "solve", "seeded", "generate")
+]
 
 
 def imports(path: Path) -> set[str]:

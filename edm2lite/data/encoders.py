@@ -62,7 +62,7 @@ class VAEEncoder:
 
     def moments(self, pixels: Tensor) -> Tensor:
         """uint8 [B,3,H,W] -> mean and standard deviation of the posterior, float32 [B,8,H/8,W/8]."""
-        vae, parts = self._load(pixels.device), []
+        vae, parts = self.load(pixels.device), []
         for chunk in (pixels.to(torch.float32) / 255).split(self.batch_size):
             posterior = vae.encode(chunk).latent_dist
             parts.append(torch.cat([posterior.mean, posterior.std], dim=1))
@@ -86,10 +86,10 @@ class VAEEncoder:
     def unit(self, x: Tensor) -> Tensor:
         """Latents [B,4,h,w] -> pixels [B,3,8h,8w] in [0, 1], not rounded: differentiable."""
         raw = (x.to(torch.float32) - self.bias.to(x.device)) / self.scale.to(x.device)
-        vae = self._load(x.device)
+        vae = self.load(x.device)
         return torch.cat([vae.decode(chunk).sample for chunk in raw.split(self.batch_size)]).clamp(0, 1)
 
-    def _load(self, device: torch.device) -> Any:
+    def load(self, device: torch.device) -> Any:
         """The VAE module in evaluation mode on `device`."""
         if isinstance(self._vae, str):
             self._vae = _pretrained(self._vae)
@@ -117,12 +117,12 @@ _ENCODERS: dict[str, tuple[type, tuple[str, ...]]] = {
 }
 
 
-def make_encoder(spec: dict[str, Any], vae: str = SD_VAE) -> Encoder:
+def make_encoder(spec: dict[str, Any], vae: Any = SD_VAE) -> Encoder:
     """Encoder from its specification as snapshots and datasets record it: {"name": "rgb" | "vae", ...numbers}.
 
     Args:
         spec: Numbers alone: which VAE is loaded is never up to a file.
-        vae: Hub name or folder of the VAE, where one is needed.
+        vae: Hub name or folder of the VAE, where one is needed, or the module itself.
 
     Raises:
         UserError: If the name is unknown, or an argument is no number (or list of numbers) that the encoder has.

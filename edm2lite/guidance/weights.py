@@ -54,7 +54,7 @@ def _inside(interval: tuple[float, float] | None, sigmas: Sequence[float]) -> Ca
 def _fraction(cfg: ScheduleConfig, sigmas: Sequence[float]) -> Weight:
     """f(sigma) in [0, 1] of a schedule's shape."""
     position = _position(cfg.over, sigmas)
-    last = position(sigmas[-1])
+    last = position(sigmas[-1]) or 1.0  # a single level is the first of its schedule
     shapes: dict[str, Weight] = {
         "constant": lambda u: 1.0,
         "linear": lambda u: u,

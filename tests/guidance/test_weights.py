@@ -62,6 +62,12 @@ def test_schedules_in_closed_form():
     assert halfway(SIGMAS[0] * 1.4) == 1, "churn goes above the first level"
 
 
+def test_a_single_noise_level_is_the_first_of_a_schedule():
+    for direction, w in (("increasing", 1), ("decreasing", 3)):
+        cfg = WeightConfig(weight=3.0, schedule=ScheduleConfig(shape="linear", direction=direction))
+        assert weight_function(cfg, [2.0])(2.0) == w
+
+
 def test_tables_over_sigma_and_over_steps():
     table = ScheduleConfig(table=((80, 1), (1, 3), (0.01, 1)), over="sigma")
     assert weights([80, 1, 0.01, 0.002], schedule=table) == [1, 3, 1, 1]
