@@ -5,28 +5,29 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
-from jsonargparse.typing import register_type
 
 from edm2lite import __version__
 from edm2lite.config import (
     CheckConfig,
     ConvertConfig,
     EncodeConfig,
+    ExportConfig,
+    InfoConfig,
     MetricsConfig,
-    Nimg,
+    PushConfig,
     RefConfig,
     ReportConfig,
     SampleConfig,
     TableConfig,
     TrainConfig,
 )
+from edm2lite.config.importing import ImportConfig
 from edm2lite.errors import UserError, unknown_name
-
-register_type(Nimg, str, Nimg)
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,23 @@ def _train(cfg: TrainConfig) -> int | None:
         return status
 
 
-def _sample(cfg: SampleConfig) -> None:
+def _sample(cfg: SampleConfig) -> int | None:
     from edm2lite.sampling.preflight import preflight
 
-    preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, cfg.shard)
+    preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, cfg.shard, cfg.models)
+    from edm2lite.sampling.launch import check_devices, launch, same_command
+    from edm2lite.sampling.look import check_look
+    from edm2lite.sampling.outdir import check_outdir
+
+    check_outdir(cfg.outdir)
+    check_look(cfg)
+    check_devices(cfg)
+    if cfg.devices > 1:
+        return launch(same_command(), cfg.devices)
     from edm2lite.sampling.write import sample
 
     sample(cfg)
+    return None
 
 
 def _convert(cfg: ConvertConfig) -> None:
@@ -84,6 +95,33 @@ def _check(cfg: CheckConfig) -> None:
     from edm2lite.data.prepare.check import check
 
     check(cfg)
+
+
+def _info(cfg: InfoConfig) -> None:
+    from edm2lite.snapshots.describe import print_info
+
+    print_info(cfg)
+
+
+def _export(cfg: ExportConfig) -> None:
+    from edm2lite.interop.preflight import preflight
+
+    preflight(cfg)
+    from edm2lite.interop.export import export
+
+    export(cfg)
+
+
+def _import(cfg: ImportConfig) -> None:
+    from edm2lite.snapshots.importing import import_snapshots
+
+    import_snapshots(cfg)
+
+
+def _push(cfg: PushConfig) -> None:
+    from edm2lite.interop.push import push
+
+    push(cfg)
 
 
 def _ref(cfg: RefConfig) -> None:
@@ -143,7 +181,8 @@ SAMPLE = {
         """examples:
   python sample.py --main.path runs/digits/main --main.ema 0.07 --seeds 0-63 --outdir out
   python sample.py --main.path runs/digits/main --guide.path runs/digits/main --guide.nimg 75Ki \\
-      --guidance.weight 1.8 --seeds 0-63 --outdir out-guided""",
+      --guidance.weight 1.8 --seeds 0-63 --outdir out-guided
+  python sample.py --preset edm2-img512-s-autog-fid --models models --outdir out-edm2""",
     )
 }
 DATA = {
@@ -160,6 +199,24 @@ DATA = {
         "example:\n  edm2lite data encode --source datasets/imagenet512.zip --dest datasets/imagenet512-latents",
     ),
     "check": Command(CheckConfig, _check, "example:\n  edm2lite data check --path datasets/imagenet64 --out sheet.png"),
+}
+SNAPSHOT = {
+    "import": Command(
+        ImportConfig,
+        _import,
+        """examples:
+  edm2lite snapshot import --source edm2-img512-s-2147483-0.130.pkl --dest edm2-s.safetensors
+  edm2lite snapshot import --source raw/edm2-img512-s --dest models/edm2-img512-s""",
+    ),
+    "info": Command(InfoConfig, _info, "example:\n  edm2lite snapshot info --path runs/digits/main"),
+    "export": Command(
+        ExportConfig,
+        _export,
+        """example:
+  edm2lite snapshot export --main.path runs/digits/main --guide.path runs/digits/main --guide.nimg 75Ki \\
+      --guidance.weight 1.8 --dest digits-pipeline""",
+    ),
+    "push": Command(PushConfig, _push, "example:\n  edm2lite snapshot push --path digits-pipeline --repo jane/digits"),
 }
 EVALUATE = {
     "ref": Command(RefConfig, _ref, "example:\n  python evaluate.py ref --data.name digits --out runs/ref-digits.npz"),
@@ -242,6 +299,28 @@ def _installed(argument: str) -> str:
     return argument
 
 
+def pairs() -> list[str]:
+    """Names of the presets of `sample.py`: configs/pairs/NAME.yaml, those here and those that come with the package."""
+    return sorted({p.stem for root in (Path(), *Path(__file__).parents[:2]) for p in root.glob("configs/pairs/*.yaml")})
+
+
+def _with_preset(argv: Sequence[str]) -> list[str]:
+    """The options, after those of the file that `--preset NAME` names, so that they override it.
+
+    Raises:
+        UserError: If there is no such preset; lists those of similar names.
+    """
+    named = [b for a, b in pairwise(argv) if a == "--preset"]
+    named += [a.removeprefix("--preset=") for a in argv if a.startswith("--preset=")]
+    if not named:
+        return list(argv)
+    if len(named) > 1:
+        raise UserError(f"two presets: {named[0]} and {named[1]}; leave one of them out")
+    if named[0] not in (names := pairs()):
+        raise unknown_name("preset", named[0], difflib.get_close_matches(named[0], names, 8, 0.7) or names)
+    return ["-c", f"configs/pairs/{named[0]}.yaml", *argv]
+
+
 def parse(name: str, command: Command, argv: Sequence[str]) -> Any:
     """The configuration of one command.
 
@@ -250,6 +329,7 @@ def parse(name: str, command: Command, argv: Sequence[str]) -> Any:
     """
     parser = build_parser(name, command)
     try:
+        argv = _with_preset(argv) if command.config is SampleConfig else argv
         namespace = parser.parse_args([_installed(argument) for argument in argv])
         namespace.pop("config", None)
         return command.config(**vars(parser.instantiate(namespace)))
@@ -296,4 +376,6 @@ def entry() -> int:
     argv = sys.argv[1:]
     if argv[:1] == ["data"]:
         return main(DATA, "edm2lite data", argv[1:])
+    if argv[:1] == ["snapshot"]:
+        return main(SNAPSHOT, "edm2lite snapshot", argv[1:])
     return main(TRAIN | SAMPLE | EVALUATE, "edm2lite", argv[1:] if argv[:1] == ["evaluate"] else argv)

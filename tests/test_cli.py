@@ -15,6 +15,7 @@ from tests.conftest import GOLDEN, run_script
         ("sample.py",),
         ("evaluate.py",),
         *(("evaluate.py", c) for c in ("ref", "metrics", "table", "report")),
+        *(("-m", "edm2lite", "snapshot", c) for c in ("info", "import", "export", "push")),
     ],
 )
 def test_help_comes_without_torch(command, monkeypatch, tmp_path):

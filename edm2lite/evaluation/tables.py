@@ -18,6 +18,7 @@ from edm2lite.sampling.pair import Pair, load_ref
 from edm2lite.snapshots.classifiers import load_classifier
 from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.load import LoadedModel
+from edm2lite.snapshots.posthoc import reconstruct_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ def compute_table(cfg: TableConfig) -> Table:
 
 
 def _score_all(cfg: TableConfig, wanted: list[Cell], scorer: "_Scorer") -> list[Result]:
+    reconstruct_for(resolve(ref) for cell in wanted for ref in (cell.main, *cell.guides))
     with progress_bar(cfg.blocks * cfg.num_images * len(wanted), cfg.title) as bar:
         return [scorer.score(cell, cfg.first_seed, bar) for cell in wanted]
 
@@ -115,7 +117,7 @@ class _Scorer:
             cell.main,
             tuple((self._model(cfg), cfg) for cfg in cell.guides),
             cell.guidance,
-            load_classifier(resolve(classifier.model, None), self.device) if classifier.scale else None,
+            load_classifier(resolve(classifier.model), self.device) if classifier.scale else None,
             self.cfg.vae,
         )
 

@@ -21,6 +21,7 @@ from edm2lite.sampling.generate import Job, Samples, check_label, generate
 from edm2lite.snapshots.classifiers import LoadedClassifier, load_classifier
 from edm2lite.snapshots.fetch import provenance, resolve
 from edm2lite.snapshots.load import LoadedModel, load_model
+from edm2lite.snapshots.posthoc import reconstruct_for
 
 Record = Callable[[float, Tensor], None]  # noise level, denoised images [B, C, H, W]
 
@@ -187,6 +188,7 @@ def load_pair(
     """
     target, classifier = pick_device(device), guidance.classifier
     guides = all_guides(guide, guidance)
+    reconstruct_for(resolve(ref, models) for ref in (main, *guides, classifier.model))
     return Pair(
         load_ref(main, target, precision, models),
         main,

@@ -1,28 +1,36 @@
-"""Snapshot files: one safetensors file holds the averaged weights of a denoiser and everything needed to use them.
+"""Snapshot files: one safetensors file holds the averaged weights of a network and everything needed to use them.
 
 Reading one never runs code: the weights are plain tensors, the metadata is text.
 """
 
+import hashlib
 import json
 import os
 import zlib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from edm2lite.config import NetworkConfig, Nimg
 from edm2lite.data.encoders import make_encoder
-from edm2lite.errors import UserError
+from edm2lite.errors import UserError, unknown_name
 from edm2lite.files import atomic_path
+from edm2lite.network.classifier import Classifier, Network
 from edm2lite.network.denoiser import Denoiser
 
 FORMAT = "edm2lite-snapshot"
 FORMAT_VERSION = 1
+KINDS: dict[str, type[Network]] = {"denoiser": Denoiser, "classifier": Classifier}
+_USES = {
+    "denoiser": "a classifier is trained with task: classifier, as by configs/digits/classifier.yaml",
+    "classifier": "it goes with a denoiser: --guidance.classifier.path",
+}
+_N = TypeVar("_N", Denoiser, Classifier)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,7 @@ class SnapshotInfo:
         sigma_rel: EMA length; None: unknown.
         dataset: Name of the training data.
         licence: Licence of the weights where they came from elsewhere.
+        kind: Of network: one of `KINDS`.
     """
 
     img_resolution: int
@@ -48,10 +57,11 @@ class SnapshotInfo:
     sigma_rel: float | None = None
     dataset: str = ""
     licence: str = ""
+    kind: str = "denoiser"
 
-    def denoiser(self) -> Denoiser:
-        """A denoiser of this architecture with weights yet to be loaded."""
-        return Denoiser(self.img_resolution, self.img_channels, self.label_dim, self.network)
+    def build(self) -> Network:
+        """A network of this architecture with weights yet to be loaded."""
+        return KINDS[self.kind](self.img_resolution, self.img_channels, self.label_dim, self.network)
 
     def at(self, nimg: int, sigma_rel: float) -> "SnapshotInfo":
         """The same at another time and EMA length."""
@@ -74,6 +84,8 @@ class SnapshotInfo:
             values["network"] = network_config(values["network"])
             values["nimg"] = None if values["nimg"] is None else Nimg(values["nimg"])
             make_encoder(values["encoder"])
+            if values.get("kind", "denoiser") not in KINDS:
+                raise unknown_name(f"kind of network of {path}", values["kind"], KINDS)
             return SnapshotInfo(**values)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise UserError(f"{path}: its metadata describe no model ({type(e).__name__}: {first_line(e)})") from e
@@ -90,7 +102,7 @@ def save_snapshot(path: str | os.PathLike, tensors: dict[str, Tensor], info: Sna
 
     Args:
         path: File to write.
-        tensors: State dict of the denoiser (averaged parameters and the fixed buffers).
+        tensors: State dict of the network (averaged parameters and the fixed buffers).
         info: What it is of.
         extra: Further metadata.
     """
@@ -139,20 +151,36 @@ def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def load_weights(info: SnapshotInfo, tensors: dict[str, Tensor], path: str | os.PathLike) -> Denoiser:
-    """The frozen denoiser with float32 weights.
+    """The frozen denoiser with float32 weights; see `load_network`."""
+    return load_network(info, tensors, path, Denoiser)
+
+
+def load_network(info: SnapshotInfo, tensors: dict[str, Tensor], path: str | os.PathLike, kind: type[_N]) -> _N:
+    """The frozen network with float32 weights.
 
     It is laid out without memory first, so that a file cannot ask for more than the tensors it holds.
 
     Raises:
-        UserError: If names or shapes do not fit the architecture that the file's metadata names.
+        UserError: If it is of another kind, or names or shapes do not fit the architecture that the file's metadata names.
     """
+    if KINDS[info.kind] is not kind:
+        raise UserError(f"{path} holds a {info.kind}, but a {kind.__name__.lower()} is needed here; {_USES[info.kind]}")
     try:
         with torch.device("meta"):
-            denoiser = info.denoiser()
-        denoiser.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, assign=True)
+            net = kind(info.img_resolution, info.img_channels, info.label_dim, info.network)
+        net.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, assign=True)
     except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as e:
         raise UserError(f"{path}: the weights do not fit the architecture named in it: {first_line(e)}") from e
-    return denoiser.eval().requires_grad_(False)
+    return net.eval().requires_grad_(False)
+
+
+def fingerprint(net: nn.Module) -> str:
+    """sha256 over names and bytes of all weights: the identity of a model wherever its file lies."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> UserError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edm2lite.config import ModelRef, Nimg
 from edm2lite.errors import UserError
+from edm2lite.snapshots.fetch import resolve
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,26 @@ def snapshots_until(run_dir: str | os.PathLike, nimg: int | None) -> list[Stored
     return [s for s in stored if nimg is None or s.nimg <= nimg]
 
 
-def check_model(ref: ModelRef, what: str) -> None:
-    """Check all that can be checked of a model's name without loading it.
+def check_model(ref: ModelRef, what: str, models: str | None = None) -> None:
+    """Check all that can be checked of a model's name without loading it; a remote model is downloaded.
+
+    Args:
+        ref: The model.
+        what: Its part: main, guide ...
+        models: Folder of published models, see `edm2lite.snapshots.fetch.resolve`.
 
     Raises:
-        UserError: If it names nothing, the path is missing, the time was not saved, or a .pkl is not plain data.
+        UserError: If it names nothing, the path is missing, it cannot be downloaded, the time was not saved, or a .pkl is not
+            plain data.
     """
     if ref.path is None:
         raise UserError(f"no {what} model was named; name a run directory or a snapshot file: --{what}.path PATH")
+    ref = resolve(ref, models)
+    assert ref.path is not None
     if not os.path.exists(ref.path):
         raise UserError(
-            f"{what} model {ref.path} does not exist; it must be a run directory, .safetensors or .pkl file"
+            f"{what} model {ref.path} does not exist; it must be a run directory, .safetensors or .pkl file, the URL of one, "
+            "or nvidia:NAME"
         )
     if os.path.isdir(ref.path):
         snapshots_until(ref.path, ref.nimg)

@@ -1,6 +1,5 @@
 """From the name of a model to a denoiser."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,19 @@ from edm2lite.config import Nimg
 from edm2lite.data.encoders import VAE_STATISTICS, make_encoder
 from edm2lite.errors import UserError, unknown_name
 from edm2lite.network.denoiser import Denoiser
-from edm2lite.snapshots.files import SnapshotInfo, first_line, load_weights, network_config, read_info, read_tensors
+from edm2lite.snapshots.fetch import locate
+from edm2lite.snapshots.files import (
+    SnapshotInfo,
+    fingerprint,
+    first_line,
+    load_weights,
+    network_config,
+    read_info,
+    read_tensors,
+)
 from edm2lite.snapshots.nvidia_pickle import PublishedSnapshot, read_nvidia_pickle
 from edm2lite.snapshots.posthoc import find_or_reconstruct
-
-NVIDIA_LICENCE = "CC BY-NC-SA 4.0 (NVIDIA)"
+from edm2lite.snapshots.published import NVIDIA_LICENCE, parse_file_name
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,7 @@ class LoadedModel:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over names and bytes of all weights: the identity of the model wherever its file lies."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.denoiser.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.denoiser)
 
 
 def load_denoiser(
@@ -53,7 +56,8 @@ def load_denoiser(
     """The denoiser that a path names.
 
     Args:
-        path: Run directory, snapshot file (.safetensors), or snapshot in NVIDIA's layout (.pkl; nothing in it is run).
+        path: Run directory, snapshot file (.safetensors), snapshot in NVIDIA's layout (.pkl; nothing in it is run), the URL of
+            such a file, or "nvidia:NAME" for a published model.
         nimg: For a run directory: which snapshot, in images (134217728 or "128Mi"); default: the last.
         ema: For a run directory: EMA length sigma_rel, reconstructed post hoc if not stored; default: the shortest.
         device: Where to put it.
@@ -72,13 +76,15 @@ def load_model(
     device: torch.device | str = "cpu",
 ) -> LoadedModel:  # fmt: skip
     """Like `load_denoiser`, with provenance."""
-    path = Path(path)
     nimg, ema = None if nimg is None else Nimg(nimg), None if ema is None else float(ema)
+    path = Path(locate(os.fspath(path), nimg, ema))
     if not path.exists():
-        raise UserError(f"model {path} does not exist; it must be a run directory, a .safetensors or a .pkl file")
+        raise UserError(
+            f"model {path} does not exist; it must be a run directory, a .safetensors or a .pkl file, or its URL"
+        )
     if path.is_dir():
         path = find_or_reconstruct(path, nimg, ema)
-    info, tensors = _read_nvidia(path) if path.suffix == ".pkl" else (read_info(path), read_tensors(path))
+    info, tensors = read_published(path) if path.suffix == ".pkl" else (read_info(path), read_tensors(path))
     for name, asked, stored in (("nimg", nimg, info.nimg), ("ema", ema, info.sigma_rel)):
         if asked is not None and asked != stored:
             raise UserError(
@@ -88,17 +94,18 @@ def load_model(
     return LoadedModel(load_weights(info, tensors, path).to(device), info, path)
 
 
-def _read_nvidia(path: Path) -> tuple[SnapshotInfo, dict[str, Tensor]]:
-    """Snapshot in NVIDIA's layout, as ours."""
-    published = read_nvidia_pickle(path)
+def read_published(path: Path) -> tuple[SnapshotInfo, dict[str, Tensor]]:
+    """Snapshot in NVIDIA's layout, as ours; time and EMA length are what the file's name says, if it says them."""
+    published, named = read_nvidia_pickle(path), parse_file_name(path.name)
     arguments = {k: v for k, v in published.network.init_kwargs.items() if k != "use_fp16"}
     try:
         shape: dict[str, Any] = {k: arguments.pop(k) for k in ("img_resolution", "img_channels", "label_dim")}
         if not all(type(v) is int and v >= 0 for v in shape.values()):
             raise TypeError("sizes must be whole numbers")
         info = SnapshotInfo(
-            network=network_config(arguments), encoder=_encoder(published), licence=NVIDIA_LICENCE, **shape
-        )
+            network=network_config(arguments), encoder=_encoder(published), licence=NVIDIA_LICENCE, **shape,
+            nimg=named.nimg if named else None, sigma_rel=named.ema if named else None,
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as e:
         raise UserError(f"{path}: no EDM2 denoiser that can be used here ({type(e).__name__}: {first_line(e)})") from e
     return info, {name: torch.from_numpy(array) for name, array in published.tensors.items()}

@@ -20,7 +20,7 @@ INFO = SnapshotInfo(
 @pytest.fixture
 def snapshot(tmp_path):
     torch.manual_seed(0)
-    net = INFO.denoiser()
+    net = INFO.build()
     path = tmp_path / "a" / "x.safetensors"
     save_snapshot(path, net.state_dict(), INFO, sources="[1]")
     return net, path
@@ -35,6 +35,22 @@ def test_round_trip_is_exact(snapshot):
         assert torch.equal(loaded.state_dict()[name], tensor)
     assert not any(p.requires_grad for p in loaded.parameters())
     assert os.stat(path).st_mode & 0o044 == 0o044 & ~_umask(), "others may read it as the umask says"
+
+
+def test_the_kind_is_written_and_where_it_is_absent_it_is_a_denoiser(snapshot, tmp_path):
+    net, path = snapshot
+    assert read_metadata(path)["kind"] == '"denoiser"'
+    metadata = INFO.to_metadata()
+    for kind, said in ((None, ""), ("segmenter", "choose one of: denoiser, classifier")):
+        del metadata["kind"]
+        metadata |= {} if kind is None else {"kind": f'"{kind}"'}
+        save_file(net.state_dict(), tmp_path / "b.safetensors", metadata=metadata)
+        if kind is None:
+            assert read_info(tmp_path / "b.safetensors") == INFO
+            metadata["kind"] = ""
+        else:
+            with pytest.raises(UserError, match=said):
+                read_info(tmp_path / "b.safetensors")
 
 
 def _umask():
@@ -109,7 +125,7 @@ def test_a_file_cannot_ask_for_more_memory_than_it_has_tensors():
 
 def test_a_wrong_bit_is_found(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_snapshot(path, INFO.denoiser().state_dict(), INFO)
+    save_snapshot(path, INFO.build().state_dict(), INFO)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from edm2lite import load_denoiser, posthoc_coefficients
-from edm2lite.config import ModelRef, Nimg
 from edm2lite.errors import UserError
 from edm2lite.snapshots.files import read_metadata, read_tensors
-from edm2lite.snapshots.index import check_model, snapshot_name, snapshots_until, stored_snapshots
+from edm2lite.snapshots.index import stored_snapshots
 from edm2lite.snapshots.load import load_model
 from tests.conftest import GOLDEN
 
@@ -87,16 +86,3 @@ def test_errors_say_what_there_is(tiny_run, tmp_path):
         with pytest.raises(UserError, match=message):
             load_denoiser(**arguments)
     assert load_denoiser(file, nimg=320, ema=0.05).img_resolution == 8
-
-
-def test_names_sort_by_time_and_round_trip(tmp_path):
-    for nimg, sigma_rel in ((2**30, 0.1), (2**27, 0.05), (2**27, 0.125), (12345, 0.05)):
-        (tmp_path / snapshot_name(nimg, sigma_rel)).touch()
-    (tmp_path / ".64Mi-ema0.05.safetensors.1.tmp").touch()
-    stored = stored_snapshots(tmp_path)
-    times = [(12345, 0.05), (2**27, 0.05), (2**27, 0.125), (2**30, 0.1)]
-    assert [(s.nimg, s.sigma_rel) for s in stored] == times
-    assert snapshots_until(tmp_path, 2**27)[-1].nimg == Nimg("128Mi")
-    check_model(ModelRef(path=str(tmp_path), nimg=Nimg("1Gi")), "main")
-    with pytest.raises(UserError, match="no guide model was named"):
-        check_model(ModelRef(), "guide")

@@ -1,0 +1,31 @@
+"""Work that several processes want done, done by one of them. Imports no torch."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def one_at_a_time(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """Hold the lock file `path` while inside; who comes later waits, and should then look whether the work is done.
+
+    A record lock, as in `edm2lite.training.lock`: the system releases it however its process ends. Where the file system keeps
+    no locks nobody waits: the work is then done several times, which atomic writes make harmless.
+
+    Args:
+        path: Lock file, made if need be.
+        what: What is waited for, printed once.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as f:
+        try:
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            if isinstance(e, BlockingIOError | PermissionError):  # somebody else has it
+                print(f"waiting for another process: {what}", file=sys.stderr, flush=True)
+                fcntl.lockf(f, fcntl.LOCK_EX)
+        yield
