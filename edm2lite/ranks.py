@@ -15,15 +15,18 @@ class Rank:
 
 
 def rank_from_environment() -> Rank:
-    """As torchrun (RANK, WORLD_SIZE) or srun say; else 0 of 1.
+    """As torchrun (RANK, WORLD_SIZE), srun, or Lightning's own launcher say; else 0 of 1.
 
-    The batch shell of a SLURM job is no rank, although SLURM_PROCID and SLURM_NTASKS are set there: only srun makes ranks.
+    Lightning's children know LOCAL_RANK, NODE_RANK and WORLD_SIZE alone: on the first machine LOCAL_RANK is the rank. The
+    batch shell of a SLURM job is no rank, although SLURM_PROCID and SLURM_NTASKS are set there: only srun makes ranks.
     """
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
         return Rank(int(env["RANK"]), int(env["WORLD_SIZE"]))
     if "SLURM_STEP_ID" in env and "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return Rank(int(env["SLURM_PROCID"]), int(env.get("SLURM_STEP_NUM_TASKS", "1")))
+    if "LOCAL_RANK" in env and "WORLD_SIZE" in env and env.get("NODE_RANK", "0") == "0":
+        return Rank(int(env["LOCAL_RANK"]), int(env["WORLD_SIZE"]))
     return Rank(0, 1)
 
 
@@ -45,9 +48,15 @@ def parse_shard(text: str | None) -> Rank:
     """Rank from "I/N"; None: from the environment.
 
     Raises:
-        UserError: If the text is malformed or I is not in 0 ... N - 1.
+        UserError: If the text is malformed or I is not in 0 ... N - 1, or the environment does not tell the rank.
     """
     if text is None:
+        env = os.environ
+        if "LOCAL_RANK" in env and "RANK" not in env and env.get("NODE_RANK", "0") != "0":
+            raise UserError(
+                f"LOCAL_RANK is {env['LOCAL_RANK']} and NODE_RANK {env['NODE_RANK']}, but RANK is not set, so which seeds are "
+                "this process's is unknown; start it by torchrun or srun, or with --shard I/N"
+            )
         return rank_from_environment()
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):

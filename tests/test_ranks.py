@@ -21,6 +21,8 @@ def clean(monkeypatch):
         ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Rank(3, 8)),
         ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_NAME": "x"}, Rank(2, 4)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x"}, Rank(0, 1)),  # the batch shell
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}, Rank(1, 2)),  # a child of Lightning's launcher
+        ({"WORLD_SIZE": "2"}, Rank(0, 1)),
     ],
 )
 def test_launchers(env, rank, monkeypatch):
@@ -38,6 +40,14 @@ def test_children_of_lightnings_launcher_are_not_the_first(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert is_first_rank()
+
+
+def test_lightnings_children_on_another_machine_do_not_know_their_seeds(monkeypatch):
+    for name, value in {"LOCAL_RANK": "1", "NODE_RANK": "1", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert rank_from_environment() == Rank(0, 1) and not is_first_rank() and parse_shard("3/4") == Rank(3, 4)
+    with pytest.raises(UserError, match="RANK is not set"):
+        parse_shard(None)
 
 
 def test_shards():

@@ -7,13 +7,14 @@ from edm2lite.ranks import local_rank
 
 
 def pick_device(name: str) -> torch.device:
-    """A device by name; "auto" is a GPU if there is one: the first, or that of this process's place on its machine.
+    """A device by name; "cuda" is the GPU of this process's place on its machine, and "auto" too if there is one, else cpu.
 
     Raises:
         UserError: If the device is not there.
     """
-    if name == "auto":
-        name = f"cuda:{local_rank() % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{local_rank() % torch.cuda.device_count()}"
+    name = "cpu" if name == "auto" else name
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
         images: Encoded images y, float32 [B, C, H, W].
         labels: Classes, int64 [B].
         normals: Unit normals that choose the noise levels, float32 [B].
-        noise: Unit normal noise, float32 [B, C, H, W].
+        noise: Unit normal noise, float32 [B, C, H, W]; or Student-t, see `PositionDataset`.
         keys: Keys of the dropout masks, int64 [B].
     """
 
@@ -65,10 +65,12 @@ class PositionDataset(torch.utils.data.Dataset):
     Args:
         dataset: Images to draw from, each once an epoch, in an order keyed by (seed, epoch).
         seed: Seed of the run.
+        nu: Degrees of freedom of multivariate Student-t noise (Pandey et al. 2024, Heavy-Tailed Diffusion Models):
+            z / sqrt(kappa) with z normal and one kappa ~ chi2(nu) / nu an image. None: Gaussian noise.
     """
 
-    def __init__(self, dataset: Dataset, seed: int):
-        self.dataset, self.seed, self.encoder = dataset, seed, make_encoder(dataset.encoder)
+    def __init__(self, dataset: Dataset, seed: int, nu: float | None = None):
+        self.dataset, self.seed, self.nu, self.encoder = dataset, seed, nu, make_encoder(dataset.encoder)
 
     def index(self, position: int) -> int:
         """Which image stands at a position."""
@@ -88,10 +90,12 @@ class PositionDataset(torch.utils.data.Dataset):
         )
 
     def _randomness(self, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Unit normals of a position, from the counter-based stream keyed by (seed, position): sigma, noise, encoder."""
+        """Random numbers of a position, from the counter-based stream keyed by (seed, position): sigma, noise, encoder."""
         d = self.dataset
         shape = (d.img_channels, d.img_resolution, d.img_resolution)
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
         normal, noise = rng.standard_normal((), np.float32), rng.standard_normal(shape, np.float32)
         encoder_noise = rng.standard_normal(shape, np.float32) if self.encoder.stochastic else np.zeros(0, np.float32)
+        if self.nu is not None:  # drawn last, so that everything else is as without it
+            noise /= np.float32(np.sqrt(rng.chisquare(self.nu) / self.nu))
         return np.asarray(normal), noise, encoder_noise

@@ -1,9 +1,7 @@
 """Reference statistics, and the distance of images to them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,8 @@ from edm2lite.evaluation.frechet import frechet_distance
 from edm2lite.evaluation.statistics import FeatureStats, ReferenceStats
 from edm2lite.files import write_json
 from edm2lite.progress import progress_bar
-from edm2lite.sampling.images import read_png
 from edm2lite.sampling.pair import Pair, load_pair
+from edm2lite.sampling.reading import Images, open_images
 
 CHUNK = 500  # images that pass the detector together
 
@@ -80,7 +78,7 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
     """Distance of a folder of images, or of a pair's images, to the reference; printed and written to `cfg.out`."""
     ref, detector = load_reference(cfg.ref)
     if cfg.images is not None:
-        result = _score_folder(Path(cfg.images), ref, detector)
+        result = _score_images(cfg.images, ref, detector)
     else:
         seeds = parse_seeds(cfg.seeds)
         pair = load_pair(cfg.main, cfg.guide, cfg.guidance, device=cfg.device, vae=cfg.vae)
@@ -95,34 +93,31 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
     return result
 
 
-def _score_folder(folder: Path, ref: ReferenceStats, detector: Classifier) -> dict[str, Any]:
-    """Distance of all PNGs under a folder, the contact sheet aside."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; --images names one that sample.py wrote")
-    manifest = folder / "manifest.json"
-    if manifest.is_file() and json.loads(manifest.read_text()).get("status") != "complete":
-        raise UserError(f"{folder} is not complete (see its manifest.json); run its sample.py command again")
-    paths = sorted(folder.glob("*/*.png")) or sorted(p for p in folder.glob("*.png") if p.name != "contact_sheet.png")
-    if len(paths) < 2:
+def _score_images(path: str, ref: ReferenceStats, detector: Classifier) -> dict[str, Any]:
+    """Distance of all images of a folder, ZIP or NPZ; see `open_images`."""
+    images = open_images(path)
+    if len(images.names) < 2:
         raise UserError(
-            f"{folder} holds {len(paths)} PNG images; at least 2 are needed (sample.py writes such a folder)"
+            f"{path} holds {len(images.names)} images; at least 2 are needed (sample.py writes such a folder)"
         )
     stats = FeatureStats(detector.dim)
-    for images in _chunks(paths, detector.image_shape):
-        stats.update(detector(torch.from_numpy(images)))
+    for chunk in _chunks(images, detector.image_shape):
+        stats.update(detector(torch.from_numpy(chunk)))
     distance = frechet_distance(stats.mu, stats.sigma, ref.mu, ref.sigma)
-    return {"frechet_distance": distance, "num_images": len(paths), "images": str(folder)}
+    return {"frechet_distance": distance, "num_images": len(images.names), "images": path}
 
 
-def _chunks(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    """Images of the files, uint8 [<=CHUNK, C, H, W]."""
-    with progress_bar(len(paths), "read") as bar:
-        for start in range(0, len(paths), CHUNK):
-            images = [read_png(path) for path in paths[start : start + CHUNK]]
-            for path, image in zip(paths[start:], images, strict=False):
-                check_shape(str(path), image.shape, shape)
-            bar.update(len(images))
-            yield np.stack(images)
+def _chunks(images: Images, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """The images, uint8 [<=CHUNK, C, H, W]."""
+    count = len(images.names)
+    with progress_bar(count, "read") as bar:
+        for start in range(0, count, CHUNK):
+            chunk = []
+            for i in range(start, min(start + CHUNK, count)):
+                chunk.append(images.read(i))
+                check_shape(images.names[i], chunk[-1].shape, shape)
+            bar.update(len(chunk))
+            yield np.stack(chunk)
 
 
 def check_shape(what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -8,10 +8,10 @@ from edm2lite.errors import UserError
 from edm2lite.network.denoiser import Denoiser, scalings
 from edm2lite.network.dropout import Dropout
 from edm2lite.network.layers import MPConv, mp_silu, normalize
-from edm2lite.network.unet import Block, UNet
+from edm2lite.network.unet import Encoder
 
 
-class Classifier(nn.Module):
+class Classifier(Encoder):
     """The encoder half of the UNet, without labels; then the mean over all pixels and a linear layer with a learned gain.
 
     Input and embedding are those of the denoiser: c_in x and ln(sigma) / 4.
@@ -31,18 +31,16 @@ class Classifier(nn.Module):
         self, img_resolution: int, img_channels: int, label_dim: int, network: NetworkConfig,
         compute_dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
-        super().__init__()
         if label_dim < 2:
             raise UserError(
                 f"a classifier needs labels, but the data have {label_dim} classes; train it on data with at least 2"
             )
+        super().__init__(network, img_resolution, img_channels, 0)
         self.img_resolution, self.img_channels, self.label_dim = img_resolution, img_channels, label_dim
         self.network, self.compute_dtype = network, compute_dtype
         self.sigma_data = network.sigma_data
-        unet = UNet(network, img_resolution, img_channels, 0)  # its decoder is left behind
-        self.emb_fourier, self.emb_noise, self.enc = unet.emb_fourier, unet.emb_noise, unet.enc
         self.out_gain = nn.Parameter(torch.zeros(1))
-        self.out_linear = MPConv(network.model_channels * network.channel_mult[-1] + 1, label_dim, ())
+        self.out_linear = MPConv(self.widths[-1] + 1, label_dim, ())
 
     def forward(self, x: Tensor, sigma: Tensor | float, dropout: tuple[float, Tensor] | None = None) -> Tensor:
         """Classify.
@@ -63,10 +61,7 @@ class Classifier(nn.Module):
 
     def _features(self, x: Tensor, c_noise: Tensor, dropout: Dropout | None) -> Tensor:
         """Scaled images to float32 [B, width + 1] of unit magnitude, the last a constant that stands in for biases."""
-        emb = mp_silu(self.emb_noise(self.emb_fourier(c_noise).to(x.dtype)))
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        for block in self.enc.values():
-            x = block(x, emb, dropout) if isinstance(block, Block) else block(x)
+        x = self.encode(x, self.embed(c_noise, None, x.dtype), dropout)[-1]
         pooled = normalize(mp_silu(x).float().mean(dim=(2, 3)))
         return torch.cat([pooled, torch.ones_like(pooled[:, :1])], dim=1)
 

@@ -52,7 +52,11 @@ class Denoiser(nn.Module):
         self.register_load_state_dict_pre_hook(_scalars_to_vectors)
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, dropout: tuple[float, Tensor] | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        dropout: tuple[float, Tensor] | None = None,
     ) -> Tensor:
         """Denoise.
 

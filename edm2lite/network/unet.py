@@ -79,10 +79,13 @@ class Block(nn.Module):
         return self.attn_proj(y.transpose(2, 3).reshape(x.shape))
 
 
-class UNet(nn.Module):
-    """Raw network F: noisy images and embedding of (noise level, label) -> raw output of the same shape.
+class Encoder(nn.Module):
+    """The first half of the network: the embedding of noise level and label, and the blocks from fine to coarse.
 
-    `encoder_plan` and `decoder_plan` name every block once; the constructor builds them, nothing else depends on sizes.
+    Attributes:
+        widths: Channels of each level.
+        emb_channels: Of the embedding.
+        skip_channels: Of what each block leaves for a decoder.
     """
 
     def __init__(self, cfg: NetworkConfig, img_resolution: int, img_channels: int, label_dim: int):
@@ -94,16 +97,13 @@ class UNet(nn.Module):
                 f"network.channel_mult has {len(cfg.channel_mult)} levels, which halve the resolution to 1/{factor}, but the "
                 f"images have {img_resolution} pixels; use fewer levels"
             )
-        widths = [cfg.model_channels * m for m in cfg.channel_mult]
+        self.widths = widths = [cfg.model_channels * m for m in cfg.channel_mult]
         noise_channels = cfg.model_channels * cfg.channel_mult_noise if cfg.channel_mult_noise else widths[0]
-        emb_channels = cfg.model_channels * cfg.channel_mult_emb if cfg.channel_mult_emb else max(widths)
-        self.out_gain = nn.Parameter(torch.zeros(1))
+        self.emb_channels = cfg.model_channels * cfg.channel_mult_emb if cfg.channel_mult_emb else max(widths)
         self.emb_fourier = MPFourier(noise_channels)
-        self.emb_noise = MPConv(noise_channels, emb_channels, ())
-        self.emb_label = MPEmbedding(label_dim, emb_channels) if label_dim else None
-        self.enc, skip_channels = self._build_encoder(widths, img_resolution, img_channels + 1, emb_channels)
-        self.dec = self._build_decoder(widths, img_resolution, emb_channels, skip_channels)
-        self.out_conv = MPConv(widths[0], img_channels, (3, 3))
+        self.emb_noise = MPConv(noise_channels, self.emb_channels, ())
+        self.emb_label = MPEmbedding(label_dim, self.emb_channels) if label_dim else None
+        self.enc, self.skip_channels = self._build_encoder(widths, img_resolution, img_channels + 1, self.emb_channels)
 
     def _build_encoder(
         self, widths: list[int], img_resolution: int, in_channels: int, emb_channels: int
@@ -134,6 +134,33 @@ class UNet(nn.Module):
                 skips.append(cout)
         return blocks, skips
 
+    def embed(self, c_noise: Tensor, labels: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Embedding of noise level and label: [B] float32 and [B] int64 (None: the null label) -> [B, emb_channels]."""
+        emb = self.emb_noise(self.emb_fourier(c_noise).to(dtype))
+        if self.emb_label is not None:
+            label = torch.zeros_like(emb) if labels is None else self.emb_label(labels, dtype)
+            emb = mp_sum(emb, label, self.cfg.label_balance)
+        return mp_silu(emb)
+
+    def encode(self, x: Tensor, emb: Tensor, dropout: Dropout | None) -> list[Tensor]:
+        """What each block leaves, the last being the coarsest: scaled noisy images [B,C,H,W], embedding [B, emb_channels]."""
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # the constant channel stands in for biases
+        left = []
+        for block in self.enc.values():
+            x = block(x, emb, dropout) if isinstance(block, Block) else block(x)
+            left.append(x)
+        return left
+
+
+class UNet(Encoder):
+    """Raw network F: noisy images and embedding of (noise level, label) -> raw output of the same shape."""
+
+    def __init__(self, cfg: NetworkConfig, img_resolution: int, img_channels: int, label_dim: int):
+        super().__init__(cfg, img_resolution, img_channels, label_dim)
+        self.dec = self._build_decoder(self.widths, img_resolution, self.emb_channels, self.skip_channels)
+        self.out_conv = MPConv(self.widths[0], img_channels, (3, 3))
+        self.out_gain = nn.Parameter(torch.zeros(1))
+
     def _build_decoder(
         self, widths: list[int], img_resolution: int, emb_channels: int, skips: list[int]
     ) -> nn.ModuleDict:
@@ -159,24 +186,13 @@ class UNet(nn.Module):
                 cout = width
         return blocks
 
-    def embed(self, c_noise: Tensor, labels: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Embedding of noise level and label: [B] float32 and [B] int64 (None: the null label) -> [B, emb_channels]."""
-        emb = self.emb_noise(self.emb_fourier(c_noise).to(dtype))
-        if self.emb_label is not None:
-            label = torch.zeros_like(emb) if labels is None else self.emb_label(labels, dtype)
-            emb = mp_sum(emb, label, self.cfg.label_balance)
-        return mp_silu(emb)
-
     def forward(
         self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, dropout: Dropout | None = None
     ) -> Tensor:
         """Map scaled noisy images x [B,C,H,W] (any float dtype, which the computation keeps) to the raw output."""
         emb = self.embed(c_noise, labels, x.dtype)
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # the constant channel stands in for biases
-        skips = []
-        for block in self.enc.values():
-            x = block(x, emb, dropout) if isinstance(block, Block) else block(x)
-            skips.append(x)
+        skips = self.encode(x, emb, dropout)
+        x = skips[-1]
         for name, block in self.dec.items():
             if "block" in name:
                 x = mp_cat(x, skips.pop(), self.cfg.concat_balance)

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from safetensors import SafetensorError
+from torch import Tensor
 
 from edm2lite.config import Nimg
 from edm2lite.errors import UserError
@@ -44,12 +45,12 @@ class SnapshotWriter(Callback):
 
     def _write(self, trainer: L.Trainer, module: EDM2Module, sigma_rel: float) -> None:
         """One profile at a time, so that rank 0 holds no more than one whole model."""
-        parameters = dict(module.denoiser.named_parameters())
+        parameters = dict(module.net.named_parameters())
         averages = module.ema.named_average(sigma_rel).items()
         tensors = collect(((name, shard, parameters[name]) for name, shard in averages), trainer.is_global_zero)
         path = self.run.snapshots / snapshot_name(module.nimg, sigma_rel)
         info = replace(self.info.at(module.nimg, sigma_rel), licence=module.began.licence)
-        buffers = dict(module.denoiser.named_buffers())
+        buffers = dict(module.net.named_buffers())
         write_on_rank_zero(trainer, path, lambda: save_snapshot(path, tensors | buffers, info))
 
 
@@ -80,7 +81,7 @@ class CheckpointWriter(Callback):
     def _write(self, trainer: L.Trainer, module: EDM2Module) -> None:
         """All ranks take part. What is older than the newest goes first, the newest only after the next two are whole."""
         info = replace(module.began, nimg=module.nimg, nonfinite_gradients=int(module.nonfinite_gradients))
-        tensors = collect(parts(module.denoiser, module.ema, trainer.optimizers[0]), trainer.is_global_zero)
+        tensors = collect(parts(module.net, module.ema, trainer.optimizers[0]), trainer.is_global_zero)
         path = self.run.checkpoint(module.nimg)
 
         def write() -> None:
@@ -107,7 +108,10 @@ def write_on_rank_zero(trainer: L.Trainer, path: Path, write: Callable[[], None]
 
 
 class LogWriter(Callback):
-    """Sends loss (mean an element), learning rate and speed to all loggers each `every_nimg` images, stamped by nimg."""
+    """Sends loss (mean an element), learning rate and speed to all loggers each `every_nimg` images, stamped by nimg.
+
+    A classifier's accuracy, too: over the noise levels as they come.
+    """
 
     def __init__(self, every_nimg: int, total_nimg: int):
         self.every_nimg, self.total_nimg = every_nimg, total_nimg
@@ -121,18 +125,18 @@ class LogWriter(Callback):
         self._restart(pl_module)
 
     def _restart(self, pl_module: L.LightningModule) -> None:
-        self.loss, self.steps, self.started = torch.zeros((), device=pl_module.device), 0, time.perf_counter()
+        self.sums, self.steps, self.started = dict[str, Tensor](), 0, time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
-        self.loss += pl_module.mean_loss
+        for name, mean in pl_module.means.items():
+            self.sums[name] = self.sums[name] + mean if name in self.sums else mean
         self.steps += 1
         nimg, batch_size = pl_module.nimg, pl_module.cfg.batch_size
         if nimg % self.every_nimg >= batch_size and nimg < self.total_nimg:
             return
-        loss = trainer.strategy.reduce(self.loss / self.steps, reduce_op="mean")
-        metrics = {
-            "loss": float(loss),
+        reduce = trainer.strategy.reduce
+        metrics = {name: float(reduce(total / self.steps, reduce_op="mean")) for name, total in self.sums.items()} | {
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "img_per_s": self.steps * batch_size / (time.perf_counter() - self.started),
             "nonfinite_gradients": float(pl_module.nonfinite_gradients),
@@ -163,10 +167,8 @@ class Progress(ProgressBar):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
         if self.enabled:
-            lr = trainer.optimizers[0].param_groups[0]["lr"]
-            status = (
-                f"nimg {Nimg(pl_module.nimg)}/{Nimg(self.total_nimg)} loss {float(pl_module.mean_loss):.4f} lr {lr:.2e}"
-            )
+            lr, loss = trainer.optimizers[0].param_groups[0]["lr"], float(pl_module.means["loss"])
+            status = f"nimg {Nimg(pl_module.nimg)}/{Nimg(self.total_nimg)} loss {loss:.4f} lr {lr:.2e}"
             self.bar.set_postfix_str(status, refresh=False)
         self.bar.update(pl_module.cfg.batch_size)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from edm2lite.config import Nimg
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
-from edm2lite.network.denoiser import Denoiser
+from edm2lite.network.classifier import Network
 from edm2lite.network.shards import copy_shard_, gather, local_shard
 from edm2lite.snapshots.files import tensor_crc32
 from edm2lite.training.power_ema import PowerEMA
@@ -54,10 +54,10 @@ class CheckpointInfo:
     licence: str = ""
 
 
-def parts(denoiser: Denoiser, ema: PowerEMA, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor, Tensor]]:
+def parts(net: Network, ema: PowerEMA, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Every tensor of the state: its name, what this rank holds of it, and a tensor laid out like it."""
-    parameters = dict(denoiser.named_parameters())
-    for name, tensor in denoiser.state_dict().items():
+    parameters = dict(net.named_parameters())
+    for name, tensor in net.state_dict().items():
         yield f"net/{name}", local_shard(tensor), tensor
     for name, p in parameters.items():
         state = optimizer.state[p]
@@ -126,21 +126,19 @@ def _read_info(path: Path, metadata: dict[str, str]) -> CheckpointInfo:
 
 
 @torch.no_grad()
-def load_checkpoint(
-    path: Path, denoiser: Denoiser, ema: PowerEMA, optimizer: torch.optim.Optimizer, steps: int
-) -> None:
+def load_checkpoint(path: Path, net: Network, ema: PowerEMA, optimizer: torch.optim.Optimizer, steps: int) -> None:
     """Copy a checkpoint into place, each rank what it holds.
 
     Args:
         path: Checkpoint, verified.
-        denoiser, ema, optimizer: Where to; they may be sharded over any number of ranks, or not at all.
+        net, ema, optimizer: Where to; they may be sharded over any number of ranks, or not at all.
         steps: Optimizer steps taken so far.
     """
-    for p in denoiser.parameters():
+    for p in net.parameters():
         moments = {moment: torch.zeros_like(p) for moment in MOMENTS}
         optimizer.state[p] = {"step": torch.tensor(float(steps)), **moments}
     with safe_open(path, framework="pt") as f:
-        for name, shard, like in parts(denoiser, ema, optimizer):
+        for name, shard, like in parts(net, ema, optimizer):
             copy_shard_(shard, f.get_tensor(name), like)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from edm2lite.config import TrainConfig
+from edm2lite.errors import UserError
 from edm2lite.training.budget import FILL, Budget, data_shape
 from edm2lite.training.devices import PUBLISHED_SPEEDS, find_device
 
@@ -13,9 +14,12 @@ def print_estimate(cfg: TrainConfig) -> None:
     """Print parameters, memory, time, energy and disk of training by `cfg` on the device that `cfg.estimate` names.
 
     Raises:
-        UserError: If the device or the shape of the data is unknown, or the batch does not divide over the devices.
+        UserError: If the device or the shape of the data is unknown, the batch does not divide over the devices, or the
+            task is no denoiser.
     """
     assert cfg.estimate is not None
+    if cfg.task != "denoiser":
+        raise UserError(f"task is {cfg.task}, and --estimate knows denoisers alone; leave one of the two out")
     budget = Budget(cfg, data_shape(cfg.data), find_device(cfg.estimate))
     print(f"{cfg.run_dir} on {budget.ranks} x {cfg.estimate}, from shapes and data sheets; nothing was run\n")
     for rows in (_what_rows, _memory_rows, _time_rows, _disk_rows):

@@ -10,7 +10,7 @@ import torch
 from edm2lite.config import Nimg, TrainConfig
 from edm2lite.data.datasets import Dataset, fingerprint, load_dataset
 from edm2lite.interrupt import Interrupt
-from edm2lite.network.denoiser import Denoiser
+from edm2lite.network.classifier import Network
 from edm2lite.network.precision import compute_dtype
 from edm2lite.ranks import is_first_rank
 from edm2lite.snapshots.files import SnapshotInfo
@@ -43,40 +43,41 @@ def fit(cfg: TrainConfig, interrupt: Interrupt | None = None) -> int:
     dataset, run = load_dataset(cfg.data), RunDir(cfg.run_dir)
     info = SnapshotInfo(
         img_resolution=dataset.img_resolution, img_channels=dataset.img_channels, label_dim=dataset.label_dim,
-        network=cfg.network, encoder=dataset.encoder, dataset=dataset.name,
+        network=cfg.network, encoder=dataset.encoder, dataset=dataset.name, kind=cfg.task,
     )  # fmt: skip
     torch.manual_seed(cfg.training.seed)
-    denoiser = info.denoiser().to(memory_format=torch.channels_last)  # where convolutions are fastest
-    denoiser.compute_dtype = compute_dtype(cfg.training.precision)
+    net = info.build().to(memory_format=torch.channels_last)  # where convolutions are fastest
+    net.compute_dtype = compute_dtype(cfg.training.precision)
     lock = run_lock(run.path) if cfg.trainer.lock else nullcontext()
     with lock, nullcontext(interrupt) if interrupt else Interrupt() as stop:
         if is_first_rank():
             run.begin(cfg)
-        return _fit(cfg, run, info, denoiser, dataset, stop)
+        return _fit(cfg, run, info, net, dataset, stop)
 
 
 def _fit(
-    cfg: TrainConfig, run: RunDir, info: SnapshotInfo, denoiser: Denoiser, dataset: Dataset, interrupt: Interrupt
+    cfg: TrainConfig, run: RunDir, info: SnapshotInfo, net: Network, dataset: Dataset, interrupt: Interrupt
 ) -> int:
     """Train on from where the run stands."""
     checkpoints = CheckpointWriter(run, cfg.training.checkpoint_nimg, cfg.training.total_nimg, interrupt)
     trainer = make_trainer(cfg, run, info, checkpoints)
-    module = EDM2Module(denoiser, cfg.training, Start(cfg, run, fingerprint(dataset), info.encoder))
+    module = EDM2Module(net, cfg.training, Start(cfg, run, fingerprint(dataset), info.encoder))
     try:
         trainer.fit(module, datamodule=PositionData(dataset, cfg))
     except SystemExit as e:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from e
-    return _end(run, module, cfg.training.total_nimg, checkpoints.stopped_by)
+    return _end(cfg, run, module, checkpoints.stopped_by)
 
 
-def _end(run: RunDir, module: EDM2Module, total_nimg: int, stopped_by: int) -> int:
+def _end(cfg: TrainConfig, run: RunDir, module: EDM2Module, stopped_by: int) -> int:
     """Say where the training stands; the exit status. Rank 0 speaks for ranks that Lightning started."""
     if module.global_rank != 0 and "RANK" not in os.environ and not under_slurm():
         return 0  # Lightning kills rank 0 as soon as it sees another status
     first = module.global_rank == 0
-    if module.nimg >= total_nimg:
+    if module.nimg >= cfg.training.total_nimg:
         if first:
-            print(f"{run.path}: trained to nimg {Nimg(module.nimg)}; sample with: sample.py --main.path {run.path}")
+            option = "--main.path" if cfg.task == "denoiser" else "--guidance.classifier.path"
+            print(f"{run.path}: trained to nimg {Nimg(module.nimg)}; sample with: sample.py {option} {run.path}")
         return 0
     if first:
         name = signal.Signals(stopped_by).name

@@ -60,8 +60,9 @@ class RunDir:
         if not self.started:
             return
         old = _flatten(yaml.safe_load(self.config.read_text()))
+        old = _flatten(plain(asdict(TrainConfig()))) | old  # a setting that is younger than the run had its default
         for key, value in _flatten(plain(asdict(cfg))).items():
-            if key.split(".")[0] not in _FREE and key not in _FREE and old.get(key, value) != value:
+            if key.split(".")[0] not in _FREE and key not in _FREE and old[key] != value:
                 raise UserError(
                     f"{self.path} holds a run with {key} = {old[key]}, but this command sets {value}; "
                     f"continue with the same value, or choose another --run_dir"

@@ -37,9 +37,9 @@ class Start:
         steps = info.nimg // training.batch_size
         if found:
             self._check_data(info.data)
-            load_checkpoint(found[0], module.denoiser, module.ema, module.trainer.optimizers[0], steps)
+            load_checkpoint(found[0], module.net, module.ema, module.trainer.optimizers[0], steps)
         elif self.cfg.init_from is not None:
-            info = replace(info, licence=initialize(module.denoiser, self.cfg.init_from, self.encoder))
+            info = replace(info, licence=initialize(module.net, self.cfg.init_from, self.encoder))
         left = max(training.total_nimg // training.batch_size - steps, 0)
         module.trainer.fit_loop.epoch_loop.max_steps = left
         return info

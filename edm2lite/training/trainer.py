@@ -36,7 +36,7 @@ class PositionData(L.LightningDataModule):
         first = trainer.lightning_module.first_step
         sampler = PositionSampler(first, cfg.training.batch_size, trainer.global_rank, trainer.world_size)
         return DataLoader(
-            PositionDataset(self.dataset, cfg.training.seed), batch_sampler=sampler, collate_fn=_whole_batch,
+            PositionDataset(self.dataset, cfg.training.seed, cfg.training.nu), batch_sampler=sampler, collate_fn=_whole_batch,
             num_workers=cfg.data.num_workers, pin_memory=torch.cuda.is_available(),
             persistent_workers=cfg.data.num_workers > 0, worker_init_fn=ignore_in_worker,
         )  # fmt: skip

@@ -1,22 +1,25 @@
-"""sample.py: bytes, resuming, manifest."""
+"""sample.py: the same bytes from any number of processes, in any order, however often it is killed."""
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from edm2lite.config import GuidanceConfig, ModelRef, SampleConfig, SamplerConfig
-from edm2lite.data.sheets import sheet
+from edm2lite.data.encoders import RGBEncoder
 from edm2lite.errors import UserError
-from edm2lite.files import create_json
-from edm2lite.sampling.generate import generate
-from edm2lite.sampling.images import image_path
-from edm2lite.sampling.pair import load_pair
+from edm2lite.sampling import generate as generate_module
+from edm2lite.sampling.generate import Job, generate
+from edm2lite.sampling.images import PIXELS, image_path
+from edm2lite.sampling.reading import open_images
+from edm2lite.sampling.stores import open_store
 from edm2lite.sampling.write import sample
 from tests.conftest import ROOT, run_script, tiny_denoiser
 
@@ -30,6 +33,10 @@ def config(run, outdir, seeds="0-19", **changes):
 
 def images(outdir):
     return {int(p.stem): p.read_bytes() for p in outdir.glob("*/*.png")}
+
+
+def status(outdir):
+    return json.loads((outdir / "manifest.json").read_text())["status"]
 
 
 @pytest.fixture(scope="module")
@@ -46,109 +53,49 @@ def test_bytes_do_not_depend_on_split_resume_or_order(parts, tiny_run, all_at_on
     assert images(tmp_path / "out") == all_at_once
 
 
+def batches(net, seeds, batch_size):
+    job = Job(
+        denoiser=lambda seeds: net, shape=(1, 8, 8), label_dim=10, sampler=SAMPLER, batch_size=batch_size,
+        decode=RGBEncoder().decode,
+    )  # fmt: skip
+    return generate(job, seeds)
+
+
 def test_images_agree_over_batch_sizes_before_rounding():
-    net = tiny_denoiser(label_dim=10)
-    results = {}
+    net, results = tiny_denoiser(label_dim=10), {}
     for batch_size in (1, 7, 64):
         seeds = list(range(70)) if batch_size != 7 else list(reversed(range(70)))
-        batches = generate(net, seeds, shape=(1, 8, 8), label_dim=10, sampler=SAMPLER, batch_size=batch_size)
-        results[batch_size] = dict(pair for b in batches for pair in zip(b.seeds, b.images, strict=True))
+        results[batch_size] = dict(
+            pair for b in batches(net, seeds, batch_size) for pair in zip(b.seeds, b.images, strict=True)
+        )
     for seed in range(70):
         for batch_size in (7, 64):
             torch.testing.assert_close(results[batch_size][seed], results[1][seed], rtol=0, atol=1e-4)
 
 
 def test_places_of_an_image_in_a_batch_give_the_same_bits():
-    net = tiny_denoiser(label_dim=10)
-    seeds = list(range(64))
-    run = lambda s: next(iter(generate(net, s, shape=(1, 8, 8), label_dim=10, sampler=SAMPLER, batch_size=64)))  # noqa: E731
-    forward, backward = run(seeds), run(seeds[::-1])
+    net, seeds = tiny_denoiser(label_dim=10), list(range(64))
+    forward, backward = (next(batches(net, s, 64)) for s in (seeds, seeds[::-1]))
     assert torch.equal(forward.images, backward.images.flip(0))
 
 
-def test_weight_one_writes_the_mains_images(tiny_run, all_at_once, tmp_path):
-    guide = {"guide": ModelRef(path=str(tiny_run), nimg=80), "guidance": GuidanceConfig(weight=1.0)}
-    sample(config(tiny_run, tmp_path / "one", **guide))
-    assert images(tmp_path / "one") == all_at_once
-    sample(config(tiny_run, tmp_path / "two", **(guide | {"guidance": GuidanceConfig(weight=2.0)})))
-    assert images(tmp_path / "two") != all_at_once
-
-
-def test_manifest_says_who_made_the_images(tiny_run, tmp_path):
+def test_killed_halfway_the_same_command_goes_on(tiny_run, tmp_path, capsys):
+    cfg = {"seeds": "0-159", "batch_size": 4, "sampler": SamplerConfig(num_steps=8)}
+    sample(config(tiny_run, tmp_path / "whole", **cfg))
     out = tmp_path / "out"
-    guide = ModelRef(path=str(tiny_run), nimg=80, ema=0.1)
-    sample(
-        config(
-            tiny_run,
-            out,
-            "0-9",
-            guide=guide,
-            guidance=GuidanceConfig(weight=1.5),
-            main=ModelRef(path=str(tiny_run), ema=0.07),
-        )
-    )
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["seeds"] == "0-9"
-    assert manifest["status"] == "complete" and manifest["num_images"] == 10 == len(manifest["images_sha256"])
-    assert manifest["main"]["ema"] == 0.07 and manifest["main"]["nimg"] == 320
-    assert manifest["guide"]["nimg"] == 80 and manifest["weight"] == 1.5
-    assert len(manifest["main"]["weights_sha256"]) == 64
-    assert manifest["sampler"]["num_steps"] == 5 and manifest["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert np.asarray(Image.open(image_path(out, 3))).shape == (8, 8)
-    assert (out / "contact_sheet.png").exists()
-
-
-def test_a_folder_with_other_images_is_refused_and_kept(tiny_run, tmp_path):
-    out = tmp_path / "out"
-    sample(config(tiny_run, out, "0-3"))
-    before = images(out)
-    for changes in (
-        {"sampler": SamplerConfig(num_steps=6)},
-        {"label": 3},
-        {"main": ModelRef(path=str(tiny_run), nimg=80)},
-    ):
-        with pytest.raises(UserError, match="holds images made with"):
-            sample(config(tiny_run, out, "0-5", **changes))
-    assert images(out) == before
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
-    with pytest.raises(UserError, match="not empty"):
-        sample(config(tiny_run, tmp_path / "mine"))
-
-
-def test_label_and_classes(tiny_run):
-    pair = load_pair(ModelRef(path=str(tiny_run)), ModelRef(), 1, "cpu")
-    fixed = next(pair.sample([0, 1, 2], SAMPLER, 4, label=7))
-    assert fixed.labels.tolist() == [7, 7, 7]
-    with pytest.raises(UserError, match="classes 0-9"):
-        next(pair.sample([0], SAMPLER, 4, label=10))
-
-
-def test_killed_halfway_the_same_command_goes_on(tiny_run, tmp_path):
-    command = [
-        "sample.py",
-        f"--main.path={tiny_run}",
-        "--seeds=0-299",
-        "--sampler.num_steps=8",
-        "--batch_size=4",
-        "--device=cpu",
-    ]
-    assert run_script(*command, f"--outdir={tmp_path / 'whole'}").returncode == 0
-    process = subprocess.Popen([sys.executable, *command, f"--outdir={tmp_path / 'out'}"], cwd=ROOT)
-    while len(images(tmp_path / "out")) < 20:
+    command = ["sample.py", f"--main.path={tiny_run}", "--seeds=0-159", "--batch_size=4", "--sampler.num_steps=8"]
+    process = subprocess.Popen([sys.executable, *command, "--device=cpu", f"--outdir={out}"], cwd=ROOT)
+    while len(images(out)) < 8:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.001)
     process.kill()
     process.wait()
-    held = len(images(tmp_path / "out"))
-    assert 20 <= held < 300 and json.loads((tmp_path / "out" / "manifest.json").read_text())["status"] == "incomplete"
-    done = run_script(*command, f"--outdir={tmp_path / 'out'}")
-    assert done.returncode == 0 and f"{held} of 300 images are there already" in done.stdout
-    assert images(tmp_path / "out") == images(tmp_path / "whole")
-
-
-def status(outdir):
-    return json.loads((outdir / "manifest.json").read_text())["status"]
+    held = len(images(out))
+    assert 8 <= held < 160 and status(out) == "incomplete"
+    sample(config(tiny_run, out, **cfg))
+    assert f"{held} of 160 images are there already" in capsys.readouterr().out
+    assert images(out) == images(tmp_path / "whole")
+    assert (out / "manifest.json").read_bytes() == (tmp_path / "whole" / "manifest.json").read_bytes()
 
 
 def test_shards_fill_one_folder_and_the_last_completes_it(tiny_run, all_at_once, tmp_path, capsys):
@@ -183,11 +130,6 @@ def test_shards_agree_before_the_first_image(tiny_run, tmp_path):
     assert status(tmp_path / "out") == "complete"
 
 
-def test_of_several_processes_one_creates_a_file(tmp_path):
-    assert create_json(tmp_path / "a.json", 1) and not create_json(tmp_path / "a.json", 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "1\n"
-
-
 def test_a_failed_start_leaves_the_folder_free(tiny_run, tmp_path):
     with pytest.raises(UserError, match="classes 0-9"):
         sample(config(tiny_run, tmp_path / "out", label=99))
@@ -200,15 +142,92 @@ def test_a_failed_start_leaves_the_folder_free(tiny_run, tmp_path):
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["num_images"] == 6
 
 
-def test_images_that_are_not_finite_are_an_error_not_black():
-    batches = generate(
-        lambda x, sigma, labels: x * torch.inf, [4, 5, 6], shape=(1, 8, 8), label_dim=0, sampler=SAMPLER, batch_size=2
+RANDOM = {  # everything that has randomness of its own
+    "guidance": GuidanceConfig(weight=2.0),
+    "sampler": SamplerConfig(num_steps=4, S_churn=10),
+}
+
+
+def files(outdir):
+    return {str(p.relative_to(outdir)): p.read_bytes() for p in sorted(outdir.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(("form", "latents"), [("png", False), ("zip", True), ("npz", False)])
+def test_every_byte_is_the_same_over_processes_and_orders(form, latents, tiny_run, tmp_path):
+    guide = ModelRef(path=str(tiny_run), nimg=80, dropout=0.1, input_noise=0.1)
+    main = ModelRef(path=str(tiny_run), dropout=0.05)
+    changes = {"format": form, "latents": latents, "guide": guide, "main": main, **RANDOM}
+    for name, shards in {"one": [None], "three": ["2/3", "0/3", "1/3"]}.items():
+        for shard in shards:
+            sample(config(tiny_run, tmp_path / name, "0-10", shard=shard, batch_size=4, **changes))
+    assert files(tmp_path / "one") == files(tmp_path / "three") and status(tmp_path / "one") == "complete"
+    for seeds in ("9,2", "10-10,5", "0-10"):
+        sample(config(tiny_run, tmp_path / "parts", seeds, batch_size=4, **changes))
+    assert files(tmp_path / "parts") == files(tmp_path / "one")
+
+
+def test_images_do_not_depend_on_the_format(tiny_run, all_at_once, tmp_path):
+    for form in ("zip", "npz"):
+        sample(config(tiny_run, tmp_path / form, format=form))
+        read = open_images(tmp_path / form).read
+        for seed, content in all_at_once.items():
+            assert PIXELS.encode(read(seed)) == content
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tiny_run, all_at_once, tmp_path, monkeypatch):
+    out, real = tmp_path / "out", Path.write_bytes
+
+    def full(self, content):
+        if len(images(out)) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, content)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"no space left .* run the same command again"):
+        patch.setattr(Path, "write_bytes", full)
+        sample(config(tiny_run, out))
+    assert status(out) == "incomplete" and len(images(out)) == 9 and not list(out.rglob(".*.tmp"))
+    sample(config(tiny_run, out))
+    assert images(out) == all_at_once
+
+
+def test_a_halved_batch_is_in_the_manifest(tiny_run, tmp_path, monkeypatch):
+    real, failed = generate_module.solve, []
+
+    def out_of_memory_once(cfg, denoise, noise, **arguments):
+        if not failed:
+            failed.append(len(noise))
+            raise torch.OutOfMemoryError
+        return real(cfg, denoise, noise, **arguments)
+
+    monkeypatch.setattr(generate_module, "solve", out_of_memory_once)
+    sample(config(tiny_run, tmp_path / "out", "0-4", shard="0/2"))
+    sample(config(tiny_run, tmp_path / "out", "0-4", shard="1/2"))  # another process did not run out of memory
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert failed == [8] and manifest["batch_size_halved_to"] == [4] and manifest["batch_size"] == 8
+    sample(config(tiny_run, tmp_path / "fine", "0-4"))
+    assert "batch_size_halved_to" not in json.loads((tmp_path / "fine" / "manifest.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["png", "zip", "npz"])
+def test_processes_of_which_one_is_killed(form, tiny_run, tmp_path):
+    """kill -9 of one of three leaves its remainder, which the same command on two makes; the bytes are those of one process."""
+    command = ["sample.py", f"--main.path={tiny_run}", "--seeds=0-399", "--sampler.num_steps=8", "--batch_size=4"]
+    command += ["--device=cpu", f"--format={form}", "--outdir"]
+    assert run_script(*command, tmp_path / "one").returncode == 0
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, *command, str(out), "--devices=3"], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    with pytest.raises(UserError, match="images of seeds 4-5 are not finite"):
-        next(batches)
-
-
-def test_sheet_layout():
-    grid = sheet([np.full((1, 8, 8), v, np.uint8) for v in (10, 20, 30)], columns=2, least_side=16)
-    assert grid.shape == (1, 2 * 18 + 2, 2 * 18 + 2)
-    assert grid[0, 3, 3] == 10 and grid[0, 3, 3 + 18] == 20 and grid[0, 3 + 18, 3] == 30 and grid[0, -3, -3] == 255
+    deadline = time.monotonic() + 100
+    while len(open_store(out, form, False).held()) < 20:
+        assert process.poll() is None and time.monotonic() < deadline
+    child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[1])
+    os.kill(child, signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 2 and "1 of 3 processes ended early (process 1: signal 9)" in errors
+    held = len(open_store(out, form, False).held())
+    assert 266 < held < 400 and status(out) == "incomplete"
+    done = run_script(*command, out, "--devices=2")
+    assert done.returncode == 0, done.stderr
+    assert files(out) == files(tmp_path / "one")

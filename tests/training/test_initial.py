@@ -8,7 +8,7 @@ from edm2lite.errors import UserError
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.snapshots.files import SnapshotInfo, read_info, save_snapshot
 from edm2lite.snapshots.load import load_model
-from edm2lite.training.initial import LABEL_LAYER, initialize
+from edm2lite.training.initial import LABEL_LAYERS, initialize
 from tests.conftest import GOLDEN, TINY, TRAIN_OPTIONS, run_script, tiny_denoiser
 
 RGB = {"name": "rgb", "scale": 127.5}
@@ -41,9 +41,9 @@ def test_a_label_layer_of_another_size_is_made_anew_and_said_so(classes, snapsho
     said = capsys.readouterr().err
     assert f"its label layer (10 classes) is {'made anew for 3 classes' if classes else 'left out'}" in said
     if classes:
-        assert torch.equal(net.state_dict()[LABEL_LAYER], fresh.state_dict()[LABEL_LAYER])
+        assert torch.equal(net.state_dict()[LABEL_LAYERS[0]], fresh.state_dict()[LABEL_LAYERS[0]])
     source = load_model(snapshot).denoiser.state_dict()
-    assert all(torch.equal(v, source[k]) for k, v in net.state_dict().items() if k != LABEL_LAYER)
+    assert all(torch.equal(v, source[k]) for k, v in net.state_dict().items() if k != LABEL_LAYERS[0])
 
 
 @pytest.mark.parametrize(("name", "value"), [("model_channels", 16), ("clip_act", 16), ("sigma_data", 1.0)])

@@ -25,7 +25,7 @@ class Break(L.Callback):
             if self.what == "loss":
                 batch.images[0, 0, 0, 0] = torch.nan
             else:
-                weight = module.denoiser.unet.out_conv.weight
+                weight = module.net.unet.out_conv.weight
                 handle = weight.register_hook(lambda g: torch.full_like(g, torch.inf))
                 self.handle = handle
 
@@ -55,9 +55,7 @@ def train(steps=3, callbacks=(), net=None, **changes):
 
 
 def difference(a, b):
-    return max(
-        float((p - q).abs().max()) for p, q in zip(a.denoiser.parameters(), b.denoiser.parameters(), strict=True)
-    )
+    return max(float((p - q).abs().max()) for p, q in zip(a.net.parameters(), b.net.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("micro", [1, 4, 5])
@@ -66,12 +64,12 @@ def test_micro_batches_give_the_same_step(micro):
     whole = train(net=tiny_denoiser(label_dim=10, dropout=0.3))
     split = train(batch_per_device=micro, **dropout)
     assert difference(whole, split) < 1e-6
-    assert float(whole.mean_loss) == pytest.approx(float(split.mean_loss), rel=1e-5)
+    assert float(whole.means["loss"]) == pytest.approx(float(split.means["loss"]), rel=1e-5)
 
 
 def test_weights_end_up_normalised_and_the_average_does_not():
     module = train()
-    w, averaged = module.denoiser.unet.out_conv.weight, module.ema.named_average(0.1)["unet.out_conv.weight"]
+    w, averaged = module.net.unet.out_conv.weight, module.ema.named_average(0.1)["unet.out_conv.weight"]
     assert float(w.square().mean(dim=(1, 2, 3)).sqrt().max()) == pytest.approx(1, abs=2e-4)
     assert not torch.equal(w, averaged)
 
@@ -82,16 +80,16 @@ def test_not_finite_stops_before_the_update_and_names_step_and_rank(what):
     with pytest.raises(NonFiniteError, match=rf"{what} not finite at step 2 \(nimg 24\) on rank 0 \((nan|inf)\)"):
         train(steps=4, callbacks=[Break(2, what)], net=broken)
     whole = train(steps=2)
-    for p, q in zip(broken.parameters(), whole.denoiser.parameters(), strict=True):
+    for p, q in zip(broken.parameters(), whole.net.parameters(), strict=True):
         assert torch.equal(p, q), "the weights are those after step 2"
 
 
 def test_zeroing_is_a_named_option_that_counts():
     module = train(steps=3, callbacks=[Break(1, "gradients")], nonfinite_gradients="zero")
-    assert int(module.nonfinite_gradients) == module.denoiser.unet.out_conv.weight.numel()
-    assert all(p.isfinite().all() for p in module.denoiser.parameters())
+    assert int(module.nonfinite_gradients) == module.net.unet.out_conv.weight.numel()
+    assert all(p.isfinite().all() for p in module.net.parameters())
     module = train(steps=3, callbacks=[Break(1, "loss")], nonfinite_gradients="zero")
-    assert int(module.nonfinite_gradients) > 0 and all(p.isfinite().all() for p in module.denoiser.parameters())
+    assert int(module.nonfinite_gradients) > 0 and all(p.isfinite().all() for p in module.net.parameters())
 
 
 def test_loss_scaling_changes_nothing_but_the_gradients_in_flight():

@@ -63,3 +63,16 @@ def test_begin_clears_its_own_leftovers_and_nothing_else(tmp_path):
         path.touch()
     run.begin(cfg)
     assert not mine.exists() and theirs.exists()
+
+
+def test_a_setting_that_is_younger_than_the_run_had_its_default(tmp_path):
+    cfg = config(tmp_path)
+    run = RunDir(cfg.run_dir)
+    run.begin(cfg)
+    run.config.write_text("".join(line for line in run.config.read_text().splitlines(True) if "nu:" not in line))
+    assert "nu:" not in run.config.read_text() and "P_std" in run.config.read_text()
+    run.checkpoints.mkdir()
+    run.checkpoint(Nimg("8Mi")).touch()
+    run.check(cfg)
+    with pytest.raises(UserError, match=r"training.nu = None, but this command sets 5"):
+        run.check(config(tmp_path, nu=5.0))

@@ -20,7 +20,7 @@ HALF, TOTAL, BATCH = 160, 320, 16  # 10 and 20 steps
 STRATEGIES = ("one", "ddp", "fsdp")
 
 
-def config(run_dir: Path, strategy: str, total: int) -> TrainConfig:
+def config(run_dir: Path, strategy: str, total: int, task: str = "denoiser") -> TrainConfig:
     """The run with one strategy; the sharded one splits its micro-batches and recomputes activations, too."""
     network = NetworkConfig(
         model_channels=8, channel_mult=(1, 2), num_blocks=1, attn_resolutions=(4,), channels_per_head=8, dropout=0.1
@@ -34,19 +34,19 @@ def config(run_dir: Path, strategy: str, total: int) -> TrainConfig:
         accelerator="cpu", devices=1 if strategy == "one" else 2, strategy="auto" if strategy == "one" else strategy
     )
     return TrainConfig(
-        run_dir=str(run_dir), data=DataConfig(name="digits"), network=network, training=training, trainer=trainer,
+        run_dir=str(run_dir), task=task, data=DataConfig(name="digits"), network=network, training=training, trainer=trainer,
         logging=LoggingConfig(every_nimg=Nimg(BATCH), progress_bar=False),
     )  # fmt: skip
 
 
-def launch(jobs: list[tuple[Path, str, int]]) -> None:
+def launch(jobs: list[tuple[Path, str, int, str]]) -> None:
     """Fit the jobs one after the other: those of one process each here, the others in two ranks."""
     from edm2lite.training.fit import fit
 
-    for run_dir, strategy, total in jobs:
+    for run_dir, strategy, total, task in jobs:
         if strategy == "one":
-            assert fit(config(run_dir, strategy, total)) == 0
-    two = json.dumps([(str(run_dir), strategy, total) for run_dir, strategy, total in jobs if strategy != "one"])
+            assert fit(config(run_dir, strategy, total, task)) == 0
+    two = json.dumps([(str(run_dir), *job) for run_dir, *job in jobs if job[0] != "one"])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", __name__, two],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
@@ -56,14 +56,18 @@ def launch(jobs: list[tuple[Path, str, int]]) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[tuple[str, str], Path]:
-    """Run directories by (strategy of the first ten steps, strategy of the last ten)."""
+    """Run directories by (strategy of the first ten steps, of the last ten); classifiers by ("classifier", strategy)."""
     root = tmp_path_factory.mktemp("strategies")
-    launch([(root / strategy, strategy, HALF) for strategy in STRATEGIES])
+    launch([(root / strategy, strategy, HALF, "denoiser") for strategy in STRATEGIES])
     directories = {pair: root / "-".join(pair) for pair in itertools.product(STRATEGIES, repeat=2)}
     for (first, _), directory in directories.items():
         shutil.copytree(root / first, directory)
-    launch([(directory, second, TOTAL) for (_, second), directory in directories.items()])
-    return directories
+    classifiers = {("classifier", strategy): root / f"classifier-{strategy}" for strategy in STRATEGIES}
+    launch(
+        [(directory, second, TOTAL, "denoiser") for (_, second), directory in directories.items()]
+        + [(directory, strategy, TOTAL, "classifier") for (_, strategy), directory in classifiers.items()]
+    )
+    return directories | classifiers
 
 
 @pytest.mark.parametrize(("first", "second"), itertools.product(STRATEGIES, repeat=2))
@@ -71,6 +75,14 @@ def test_every_strategy_and_every_change_of_strategy_ends_with_the_same_weights(
     ours, alone = (final_state(runs[pair], TOTAL) for pair in ((first, second), ("one", "one")))
     assert largest_difference(ours, alone) <= 1e-5
     assert len(list((runs[first, second] / "snapshots").iterdir())) == 4
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[1:])
+def test_a_classifier_too(strategy, runs):
+    ours, alone = (final_state(runs["classifier", s], TOTAL) for s in (strategy, "one"))
+    assert largest_difference(ours, alone) <= 1e-5
+    logs = [(runs["classifier", s] / "metrics.csv").read_text().splitlines()[-1].split(",") for s in (strategy, "one")]
+    assert [float(n) for n in logs[0][:3]] == pytest.approx([float(n) for n in logs[1][:3]], abs=1e-4)
 
 
 def test_sharded_and_whole_files_have_the_same_tensors(runs):
@@ -82,8 +94,8 @@ def main() -> None:
     """In each of the two ranks."""
     from edm2lite.training.fit import fit
 
-    for run_dir, strategy, total in json.loads(sys.argv[1]):
-        assert fit(config(Path(run_dir), strategy, total)) == 0
+    for run_dir, strategy, total, task in json.loads(sys.argv[1]):
+        assert fit(config(Path(run_dir), strategy, total, task)) == 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,190 @@
+"""Where images go: folders of PNGs, one ZIP, or one NPZ; any number of processes fill one store."""
+
+import os
+import re
+import socket
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edm2lite.data.prepare.workspace import LOCK, locked
+from edm2lite.sampling.archives import Members, write_zip
+from edm2lite.sampling.generate import Samples
+from edm2lite.sampling.images import LATENTS, PIXELS, Kind, held_seeds, image_path, write_whole
+from edm2lite.sampling.npz import NpzRows, write_npz
+
+
+class Reader(Protocol):
+    """Reads what is kept of a seed."""
+
+    def content(self, seed: int) -> bytes:
+        """The bytes whose hash a manifest records: of the PNG, or, in an NPZ, of the pixels."""
+        ...
+
+    def array(self, seed: int) -> np.ndarray:
+        """Image, uint8 [C, H, W]."""
+        ...
+
+
+class Store(Protocol):
+    """Images of seeds, and latents with them where these are kept, too."""
+
+    def held(self) -> set[int]:
+        """Seeds of which everything is there, whoever wrote it."""
+        ...
+
+    def add(self, samples: Samples) -> None:
+        """Keep a batch. A process that dies leaves no half of a file."""
+        ...
+
+    def complete(self) -> bool:
+        """To be called when all seeds are there; False: another process is completing the store."""
+        ...
+
+    def images(self) -> Reader:
+        """The images of a complete store."""
+        ...
+
+
+def open_store(outdir: Path, form: str, latents: bool) -> Store:
+    """The store that a `format` names."""
+    return FolderStore(outdir, latents) if form == "png" else ArchiveStore(outdir, form, latents)
+
+
+class FolderStore:
+    """000000/000123.png in `outdir`, and latents/000000/000123.npy."""
+
+    def __init__(self, outdir: Path, latents: bool):
+        self._outdir, self._kinds = outdir, kinds(latents)
+
+    def held(self) -> set[int]:
+        """From a listing, because a file server may remember that a single file was absent."""
+        return set.intersection(*(set(held_seeds(self._folder(kind), kind.suffix)) for kind in self._kinds))
+
+    def add(self, samples: Samples) -> None:
+        for kind in self._kinds:
+            for seed, array in zip(samples.seeds, arrays(samples, kind), strict=True):
+                write_whole(image_path(self._folder(kind), seed, kind.suffix), kind.encode(array))
+
+    def complete(self) -> bool:
+        return True
+
+    def images(self) -> Reader:
+        return self
+
+    def content(self, seed: int) -> bytes:
+        """Bytes of a PNG."""
+        return image_path(self._outdir, seed).read_bytes()
+
+    def array(self, seed: int) -> np.ndarray:
+        """Image, uint8 [C, H, W]."""
+        return PIXELS.decode(self.content(seed), str(image_path(self._outdir, seed)))
+
+    def _folder(self, kind: Kind) -> Path:
+        return self._outdir if kind is PIXELS else self._outdir / kind.name
+
+
+class ArchiveStore:
+    """images.zip or images.npz in `outdir`, and latents likewise.
+
+    Every batch is first a small archive in parts/. Whoever finds all seeds there merges them, and what the final file held
+    before, in the order of the seeds: so its bytes do not depend on who made what. An interrupted merge is begun anew.
+    """
+
+    def __init__(self, outdir: Path, form: str, latents: bool):
+        self._outdir, self._form, self._kinds = outdir, form, kinds(latents)
+        self._parts = outdir / "parts"
+
+    def held(self) -> set[int]:
+        while True:
+            try:
+                return set.intersection(*(self._held(kind) for kind in self._kinds))
+            except FileNotFoundError:
+                continue  # another process merges: what was listed as a part is in the final file now
+
+    def add(self, samples: Samples) -> None:
+        numbers = [] if samples.labels is None else samples.labels.tolist()
+        labels = dict(zip(samples.seeds, numbers, strict=False))
+        name = f"{samples.seeds[0]:06d}-{zlib.crc32(repr(samples.seeds).encode()):08x}.zip"
+        for kind in self._kinds:
+            contents = (kind.encode(array) for array in arrays(samples, kind))
+            write_zip(self._parts / f"{kind.name}-{name}", kind, zip(samples.seeds, contents, strict=True), labels)
+
+    def complete(self) -> bool:
+        self._parts.mkdir(exist_ok=True)
+        with locked(self._parts) as alone:
+            if not alone:
+                return False
+            merged = [path for kind in self._kinds for path in self._merge(kind)]
+            for path in (*merged, self._parts / LOCK):
+                path.unlink(missing_ok=True)
+        remove_abandoned(self._parts)
+        if not any(self._parts.iterdir()):
+            self._parts.rmdir()
+        remove_abandoned(self._outdir)
+        return True
+
+    def images(self) -> Reader:
+        return self._reader(PIXELS)
+
+    def _held(self, kind: Kind) -> set[int]:
+        """Parts first: they only go when the final file holds what they held."""
+        held = set(Members(self._list(kind), kind).seeds)
+        return held | (set(self._reader(kind).seeds) if self._final(kind).exists() else set())
+
+    def _merge(self, kind: Kind) -> list[Path]:
+        """Make the final file of what it holds and all parts; returns these."""
+        parts, final = self._list(kind), self._final(kind)
+        if not parts:
+            return []
+        sources = [
+            *([self._reader(kind)] if final.exists() else []),
+            Members(parts, kind),
+        ]  # the newest last: it counts
+        holder = {seed: source for source in sources for seed in source.seeds}
+        labels = {seed: label for source in sources for seed, label in source.labels.items()}
+        seeds = sorted(holder)
+        if self._form == "zip":
+            write_zip(final, kind, ((seed, holder[seed].content(seed)) for seed in seeds), labels)
+        else:
+            write_npz(final, kind, (holder[seed].array(seed) for seed in seeds), seeds, labels)
+        return parts
+
+    def _reader(self, kind: Kind) -> Members | NpzRows:
+        return Members([self._final(kind)], kind) if self._form == "zip" else NpzRows(self._final(kind), kind)
+
+    def _final(self, kind: Kind) -> Path:
+        return self._outdir / f"{kind.name}.{self._form}"
+
+    def _list(self, kind: Kind) -> list[Path]:
+        return sorted(self._parts.glob(f"{kind.name}-*.zip"))
+
+
+def kinds(latents: bool) -> list[Kind]:
+    """What is kept, in the order of writing: images come last, so that an image says that all is there."""
+    return [LATENTS, PIXELS] if latents else [PIXELS]
+
+
+def arrays(samples: Samples, kind: Kind) -> np.ndarray:
+    """What is kept of a batch, [B, C, H, W]: uint8 pixels, or float32 latents."""
+    return (samples.pixels if kind is PIXELS else samples.images.float()).cpu().numpy()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine left that were killed while they wrote into a folder."""
+    for path in folder.glob(".*.tmp"):
+        found = re.search(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.tmp$", path.name)
+        if found and not _alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
