@@ -41,10 +41,15 @@ demo-patches: $(READY)
 	$(PY) evaluate.py table -c configs/tables/patches.yaml
 
 METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
-methods: $(READY)  ## every way of guiding on digits, each at its best weight, in one table (about 25 minutes)
+methods: $(READY)  ## every way of guiding on digits, each at its best weight, and the synthetic degradations (about MINUTES minutes)
 	for run in $(METHODS); do $(PY) train.py -c configs/$$run.yaml || exit; done
 	$(PY) evaluate.py ref --data.name digits --out runs/demo/ref-digits.npz
-	$(PY) evaluate.py table -c configs/tables/digits-methods.yaml
+	@$(MAKE) --no-print-directory -j2 methods-digits-methods methods-digits-degradations
+	@cat runs/methods/digits/table.md runs/methods/digits-degradations/table.md
+
+.PHONY: methods-digits-methods methods-digits-degradations
+methods-digits-methods methods-digits-degradations: methods-%: $(READY)
+	$(PY) evaluate.py table -c configs/tables/$*.yaml
 
 test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadgroup

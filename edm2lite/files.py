@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,24 @@ def _fsync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine left behind that were killed inside `atomic_path` in a folder."""
+    for path in folder.glob(".*.tmp"):
+        found = re.search(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.tmp$", path.name)
+        if found and not _alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -68,6 +68,14 @@ TRAIN_OPTIONS = [
 ]
 
 
+@pytest.fixture(scope="session")
+def left_by_the_dead():
+    """Name that `atomic_path` gives to the temporary file of a process of this machine that has ended, for any file."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    return lambda name: f".{name}.{os.uname().nodename}.{dead.pid}.tmp"
+
+
 def run_script(*command: object, timeout: float = 200, **env: str) -> subprocess.CompletedProcess[str]:
     """Run one of the scripts as a user would, in one thread."""
     return subprocess.run(

@@ -101,10 +101,21 @@ def test_bad_input_is_one_error_line_and_exit_2(case, files, tiny_run):
 
 def test_bugs_keep_their_traceback(monkeypatch):
     from edm2lite import cli
+    from edm2lite.config import RefConfig
 
-    command = cli.Command(cli.RefConfig, lambda cfg: 1 / 0, "")
+    command = cli.Command(RefConfig, lambda cfg: 1 / 0, "")
     with pytest.raises(ZeroDivisionError):
         cli.main({"ref": command}, "evaluate.py", [])
+
+
+def test_the_installed_command_names_all_its_commands(monkeypatch, capsys):
+    from edm2lite import cli
+
+    for argv, status in (["--help"], 0), (["snapshoot"], 2):
+        monkeypatch.setattr("sys.argv", ["edm2lite", *argv])
+        assert cli.entry() == status
+        text = "".join(capsys.readouterr())
+        assert all(name in text for name in ("train", "sample", "metrics", "data", "snapshot"))
 
 
 @pytest.mark.parametrize("prefix", [[], ["evaluate"]])

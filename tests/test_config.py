@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from edm2lite.cli import EVALUATE, SAMPLE, TRAIN, build_parser
-from edm2lite.config import Nimg, SampleConfig, TrainingConfig, parse_seeds
+from edm2lite.config import Nimg, SampleConfig, SamplerConfig, TrainingConfig, parse_seeds
 from edm2lite.errors import UserError
 from tests.conftest import ROOT
 
@@ -65,6 +65,8 @@ def test_impossible_training_settings_are_refused(bad):
 def test_impossible_sampling_settings_are_refused():
     with pytest.raises(UserError, match="batch_size"):
         SampleConfig(batch_size=0)
+    with pytest.raises(UserError, match=r"sampler.v is 0.5 but sampler.solver heun takes none"):
+        SamplerConfig(v=0.5)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
@@ -77,7 +79,7 @@ def test_every_config_parses_and_has_a_header(path):
     text = (ROOT / path).read_text()
     header = [line for line in text.splitlines() if line.startswith("#")]
     command_line = "--preset " + path.stem if path.parts[1] == "pairs" else str(path)
-    if path.stem == "digits-methods":
+    if path.stem in ("digits-methods", "digits-degradations"):
         command_line = "make methods"
     assert any("Command:" in line and command_line in line for line in header)
     assert any("Hardware:" in line for line in header)

@@ -235,6 +235,7 @@ def test_other_options_override_a_preset_wherever_they_stand(tmp_path, monkeypat
         return cli.parse("sample.py", cli.SAMPLE["sample"], argv)
 
     (tmp_path / "mine.yaml").write_text("guidance: {weight: 1.5}\nseeds: 0-9\n")
+    (tmp_path / "preset.yaml").write_text("preset: edm2-img64-s-fid\nmain: {path: here}\n")
     before = parse("--guidance.weight=3", "--main.ema", "0.1", "--preset", "edm2-img512-s-autog-fid")
     after = parse("--preset=edm2-img512-s-autog-fid", "-c", str(tmp_path / "mine.yaml"))
     assert (before.guidance.weight, before.main.ema, before.main.path) == (3, 0.1, "nvidia:edm2-img512-s")
@@ -244,6 +245,7 @@ def test_other_options_override_a_preset_wherever_they_stand(tmp_path, monkeypat
         (["--preset", "best"], "choose one of: edm2-img512-l-dino, .*edm2-img64-xl-fid$"),
         (["--preset=edm2-img64-s-fid", "--preset=edm2-img64-m-fid"], "two presets"),
         (["--preset"], "expected one argument"),
+        (["-c", str(tmp_path / "preset.yaml")], "name it on the command line: --preset edm2-img64-s-fid"),
     ]:
         with pytest.raises(UserError, match=message):
             parse(*argv)

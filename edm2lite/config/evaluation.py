@@ -37,6 +37,7 @@ class MetricsConfig:
         batch_size: Images computed together.
         device: cpu, cuda, cuda:1 or auto.
         vae: Hub name or folder of the VAE, for models of latents.
+        models: Folder of published models, for those named nvidia:...
         out: JSON file for the result; default: only print it.
     """
 
@@ -50,15 +51,19 @@ class MetricsConfig:
     batch_size: int = 64
     device: str = "auto"
     vae: str = SD_VAE
+    models: str | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
         if (self.images is None) == (self.main.path is None):
             raise UserError("metrics needs either --images FOLDER or --main.path MODEL; name exactly one")
-        if self.images is not None and (self.guide.path is not None or self.guidance.weight is not None):
+        defaults = {"main": ModelRef(), "guide": ModelRef(), "guidance": GuidanceConfig(), "sampler": SamplerConfig()}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        given += ["seeds"] * (self.seeds != MetricsConfig.seeds)
+        if self.images is not None and given:
             raise UserError(
-                "guide and guidance have no part in scoring a folder of images; leave them out, or --images"
+                f"{' and '.join(given)} have no part in scoring a folder of images; leave them out, or --images"
             )
 
 
@@ -97,7 +102,13 @@ class TableRow:
             check_range(
                 f"weights of row {self.name!r}", self.weights == (1.0,), list(self.weights), "1 without a guide"
             )
+            if self.guidance != GuidanceConfig():
+                raise UserError(
+                    f"row {self.name!r} has guidance but no guide, and vary is weight; name a guide, or set vary to one of "
+                    f"{', '.join(name for name in VARIED if name != 'weight')}"
+                )
         else:
+            self._check_varied()
             allowed = f"other than {off:g}, where there is no guidance"
             check_range(f"weights of row {self.name!r}", off not in self.weights, list(self.weights), allowed)
         for name in ("main", "guide"):
@@ -106,6 +117,19 @@ class TableRow:
         if not self.alone:
             for weight in self.weights:
                 all_guides(self.guide, self.guided_by(weight))
+
+    def _check_varied(self) -> None:
+        """Raise a UserError if the guidance already has a value of what varies."""
+        name = self.vary if self.vary in ("weight", "truncation") else f"{self.vary}.scale"
+        given = {
+            "weight": self.guidance.weight, "truncation": self.guidance.truncation,
+            "classifier": self.guidance.classifier.scale, "gradient": self.guidance.gradient.scale,
+        }[self.vary]  # fmt: skip
+        if given not in (None, VARIED[self.vary]):
+            raise UserError(
+                f"guidance.{name} of row {self.name!r} is {given:g}, and its weights are {list(self.weights)}; "
+                "leave one of the two out"
+            )
 
     @property
     def alone(self) -> bool:
@@ -145,6 +169,7 @@ class TableConfig:
         batch_size: Images computed together.
         device: cpu, cuda, cuda:1 or auto.
         vae: Hub name or folder of the VAE, for models of latents.
+        models: Folder of published models, for those named nvidia:...
     """
 
     title: str = "Frechet distance"
@@ -161,6 +186,7 @@ class TableConfig:
     batch_size: int = 250
     device: str = "auto"
     vae: str = SD_VAE
+    models: str | None = None
 
     def __post_init__(self) -> None:
         check_range("blocks", self.blocks >= 2, self.blocks, "at least 2: the spread is over blocks")

@@ -30,6 +30,7 @@ class ScheduleConfig:
         check_choice("schedule.shape", self.shape, ("constant", "linear", "cosine"))
         check_choice("schedule.direction", self.direction, ("increasing", "decreasing"))
         check_choice("schedule.over", self.over, ("step", "sigma"))
+        self._check_used()
         if self.table is None:
             return
         if self.shape != "constant":
@@ -43,6 +44,16 @@ class ScheduleConfig:
         )
         low_enough = min(at) > 0 if self.over == "sigma" else min(at) >= 0
         check_range("schedule.table", low_enough, min(at), "at noise levels above 0, or at steps from 0 on")
+
+    def _check_used(self) -> None:
+        """Raise a UserError if a setting would have no effect."""
+        unused = {"direction": self.direction != "increasing", "over": self.over != "step" and self.table is None}
+        for name, given in unused.items():
+            if given and self.shape == "constant":
+                raise UserError(
+                    f"schedule.{name} is {getattr(self, name)} but schedule.shape is constant, where it has no effect; "
+                    f"set a shape (linear or cosine), or leave {name} out"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

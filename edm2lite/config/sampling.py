@@ -58,6 +58,10 @@ class SamplerConfig:
                 f"sampler.S_churn is {self.S_churn} but sampler.solver {self.solver} takes none; "
                 "use heun or euler, or S_churn 0"
             )
+        if self.v != SamplerConfig.v and self.solver != "ancestral":
+            raise UserError(
+                f"sampler.v is {self.v} but sampler.solver {self.solver} takes none; use ancestral, or leave v out"
+            )
         if self.sigmas is not None:
             self._check_sigmas(self.sigmas)
 

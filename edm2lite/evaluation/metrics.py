@@ -81,7 +81,7 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any]:
         result = _score_images(cfg.images, ref, detector)
     else:
         seeds = parse_seeds(cfg.seeds)
-        pair = load_pair(cfg.main, cfg.guide, cfg.guidance, device=cfg.device, vae=cfg.vae)
+        pair = load_pair(cfg.main, cfg.guide, cfg.guidance, device=cfg.device, vae=cfg.vae, models=cfg.models)
         with progress_bar(len(seeds), "metrics") as bar:
             distance = score_pair(pair, seeds, ref, detector, cfg.sampler, cfg.batch_size, bar)
         result = {"frechet_distance": distance, "num_images": len(seeds), "seeds": cfg.seeds}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edm2lite.config import ModelRef, TableConfig
 from edm2lite.config.evaluation import VARIED
 from edm2lite.evaluation.results import Result, Table, ema_text
 
@@ -22,11 +23,11 @@ def distance_over_weight(table: Table) -> str:
         low, high = unguided.mean - unguided.spread, unguided.mean + unguided.spread
         axes.axhspan(low, high, color="0.85", lw=0)
         axes.axhline(unguided.mean, color="0.4", lw=1, label=f"best alone (EMA {ema_text(unguided.main_ema)})")
-    for line in _best_line_per_row(table):
+    for line in best_lines(table):
         x, y, error = zip(*((r.weight, r.mean, r.spread) for r in line), strict=True)
         label = f"{line[0].row} (EMA {ema_text(line[0].main_ema)}, {ema_text(line[0].guide_ema)})"
         axes.errorbar(x, y, error, marker="o", ms=4, lw=1.4, capsize=3, label=label)
-    axes.set(xlabel="guidance weight w", ylabel="Frechet distance", yscale="log")
+    axes.set(xlabel="guidance weight w, or what the row varies", ylabel="Frechet distance", yscale="log")
     for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis_formatter("{x:g}")
     axes.legend(fontsize=8, frameon=False)
@@ -34,12 +35,17 @@ def distance_over_weight(table: Table) -> str:
 
 
 def distance_over_ema(table: Table) -> str:
-    """SVG: distance of the main model alone over its EMA length."""
+    """SVG: distance of the main model alone over its EMA length, a line for each main model."""
     figure, axes = _figure()
-    alone = sorted((r for r in table.results if not r.guided), key=lambda r: r.main_ema or 0)
-    axes.errorbar(
-        [r.main_ema or 0 for r in alone], [r.mean for r in alone], [r.spread for r in alone], marker="o", capsize=3
-    )
+    mains, lines = _mains(table), defaultdict(list)
+    for r in sorted(table.results, key=lambda r: r.main_ema or 0):
+        if not r.guided:
+            lines[mains[r.row]].append(r)
+    for line in lines.values():
+        x, y, error = zip(*((r.main_ema or 0, r.mean, r.spread) for r in line), strict=True)
+        axes.errorbar(x, y, error, marker="o", capsize=3, label=line[0].row)
+    if len(lines) > 1:
+        axes.legend(fontsize=8, frameon=False)
     axes.set(xlabel="EMA length sigma_rel of the main model alone", ylabel="Frechet distance")
     return _svg(figure)
 
@@ -56,22 +62,27 @@ def loss_curves(runs: list[Path]) -> str:
     return _svg(figure)
 
 
-def _best_line_per_row(table: Table) -> list[list[Result]]:
-    """For each guide, its results over w at the EMA lengths that hold its lowest distance, led by w = 1 if measured."""
-    lines = defaultdict(list)
+def best_lines(table: Table) -> list[list[Result]]:
+    """For each guide, its results over w at the EMA lengths of its lowest distance, led by its main if measured alone."""
+    mains, lines = _mains(table), defaultdict(list)
     for r in table.results:
         if r.guided:
             lines[r.row].append(r)
-    alone = {r.main_ema: r for r in table.results if not r.guided}
+    alone = {(mains[r.row], r.main_ema): r for r in table.results if not r.guided}
     best = []
     for results in lines.values():
         top = min(results, key=lambda r: r.mean)
         line = [r for r in results if (r.main_ema, r.guide_ema) == (top.main_ema, top.guide_ema)]
-        if top.main_ema in alone:
-            start = alone[top.main_ema]
+        if start := alone.get((mains[top.row], top.main_ema)):
             line.insert(0, replace(top, weight=VARIED[top.vary], values=start.values))
         best.append(sorted(line, key=lambda r: r.weight))
     return best
+
+
+def _mains(table: Table) -> dict[str, ModelRef]:
+    """The main model of each row, with its degradations."""
+    cfg = TableConfig.from_plain(table.config)
+    return {row.name: cfg.main_of(row) for row in cfg.rows}
 
 
 def _figure() -> Any:

@@ -87,11 +87,11 @@ def _sample(table: Table, result: Result, weight: float, seeds: list[int]) -> li
     """Images of the seeds with a result's models at another weight."""
     cfg = TableConfig.from_plain(table.config)
     row = next(row for row in cfg.rows if row.name == result.row)
-    main, guide = replace(cfg.main_of(row), ema=result.main_ema), replace(row.guide, ema=result.guide_ema)
-    off = weight == VARIED[row.vary]
-    pair = load_pair(
-        main, ModelRef() if off else guide, GuidanceConfig() if off else row.guided_by(weight), device=cfg.device, vae=cfg.vae
-    )  # fmt: skip
+    main, guide, guidance = replace(cfg.main_of(row), ema=result.main_ema), ModelRef(), GuidanceConfig()
+    if weight != VARIED[row.vary]:
+        guidance = row.guided_by(weight)
+        guide = row.guide if guidance.guides else replace(row.guide, ema=result.guide_ema)
+    pair = load_pair(main, guide, guidance, device=cfg.device, vae=cfg.vae, models=cfg.models)
     return [image for batch in pair.sample(seeds, cfg.sampler, len(seeds)) for image in batch.pixels.cpu().numpy()]
 
 

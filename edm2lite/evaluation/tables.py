@@ -72,7 +72,7 @@ def compute_table(cfg: TableConfig) -> Table:
 
 
 def _score_all(cfg: TableConfig, wanted: list[Cell], scorer: "_Scorer") -> list[Result]:
-    reconstruct_for(resolve(ref) for cell in wanted for ref in (cell.main, *cell.guides))
+    reconstruct_for(resolve(ref, cfg.models) for cell in wanted for ref in (cell.main, *cell.guides))
     with progress_bar(cfg.blocks * cfg.num_images * len(wanted), cfg.title) as bar:
         return [scorer.score(cell, cfg.first_seed, bar) for cell in wanted]
 
@@ -117,14 +117,14 @@ class _Scorer:
             cell.main,
             tuple((self._model(cfg), cfg) for cfg in cell.guides),
             cell.guidance,
-            load_classifier(resolve(classifier.model), self.device) if classifier.scale else None,
+            load_classifier(resolve(classifier.model, self.cfg.models), self.device) if classifier.scale else None,
             self.cfg.vae,
         )
 
     def _model(self, ref: ModelRef) -> LoadedModel:
         key = (ref.path, ref.nimg, ref.ema)
         if key not in self._models:
-            self._models[key] = load_ref(ref, self.device)
+            self._models[key] = load_ref(ref, self.device, models=self.cfg.models)
         return self._models[key]
 
     def _settings(self, pair: Pair, start: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class WithDropout(Wrapper):
     Args:
         inner: A denoiser that takes `dropout=(p, keys)`, such as `edm2lite.network.denoiser.Denoiser`.
         p: Dropout probability.
-        keys: Makes the keys of the masks, int64 [B]; called anew in every evaluation.
+        keys: Makes the keys of the masks, int64 [B], on any device; called anew in every evaluation.
     """
 
     def __init__(self, inner: Denoise, p: float, keys: Callable[[], Tensor]):
@@ -33,7 +33,7 @@ class WithDropout(Wrapper):
         self.p, self.keys = p, keys
 
     def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        return self.inner(x, sigma, labels, dropout=(self.p, self.keys()))
+        return self.inner(x, sigma, labels, dropout=(self.p, self.keys().to(x.device)))
 
 
 class WithInputNoise(Wrapper):

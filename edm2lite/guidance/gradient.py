@@ -54,7 +54,8 @@ class GradientGuided(Wrapper):
 def gradient_guided(denoise: Denoise, function: Function, scale: float, through: str = "network") -> Denoise:
     """The denoiser D + scale sigma^2 grad f(D(x; sigma)).
 
-    As with a classifier, scale f stands in for log p(wish | x; sigma).
+    As with a classifier, scale f stands in for log p(wish | x; sigma). What a classifier inside of `denoise` adds counts as
+    constant: no second derivatives are taken.
 
     Args:
         denoise: Denoiser.
@@ -68,24 +69,28 @@ def gradient_guided(denoise: Denoise, function: Function, scale: float, through:
 def make_function(spec: GradientConfig, to_pixels: Callable[[Tensor], Tensor], device: torch.device | str) -> Function:
     """The function that a configuration names, "module:name", made by calling it with the arguments there.
 
+    A function with weights gives their hash as its attribute `weights_sha256`, for manifests and ledgers.
+
     Args:
         spec: Name and arguments.
         to_pixels: Handed on as a keyword: from denoised images to pixels [B, channels, H, W] in [0, 1], differentiable.
         device: Handed on as a keyword: where the images will be.
 
     Raises:
-        UserError: If there is no such module or name, or it does not take these arguments.
+        UserError: If there is no such module or name, or it does not take these arguments (a TypeError or ValueError).
     """
     make = _find(str(spec.function))
     arguments: dict[str, Any] = {**spec.arguments, "to_pixels": to_pixels, "device": device}
     try:
         inspect.signature(make).bind(**arguments)
-    except TypeError as e:
+        return make(**arguments)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as e:
         raise UserError(
             f"guidance.gradient.function {spec.function} cannot be called with {', '.join(arguments)}: {e}; "
             "it must take guidance.gradient.arguments, and the keywords to_pixels and device"
         ) from e
-    return make(**arguments)
 
 
 def _find(name: str) -> Callable[..., Function]:
@@ -97,7 +102,7 @@ def _find(name: str) -> Callable[..., Function]:
         )
     try:
         module = importlib.import_module(module_name)
-    except ImportError as e:
+    except (ImportError, TypeError) as e:  # TypeError: a relative name
         raise UserError(
             f"guidance.gradient.function {name}: {module_name} cannot be imported ({e}); install it, or set PYTHONPATH"
         ) from e

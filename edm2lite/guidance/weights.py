@@ -46,6 +46,8 @@ def _inside(interval: tuple[float, float] | None, sigmas: Sequence[float]) -> Ca
     if interval is None:
         return lambda sigma: True
     lo, hi = (snap(end, sigmas) for end in interval)
+    if interval[0] < sigmas[-1]:
+        lo = 0  # below all levels, the last is inside, too
     if hi == sigmas[0]:
         hi = math.inf  # churn raises the first level above itself
     return lambda sigma: lo * (1 + _ROUNDING) < sigma <= hi * (1 + _ROUNDING)

@@ -10,6 +10,7 @@ from edm2lite.cli import TRAIN, parse
 from edm2lite.config import ModelRef, TrainConfig
 from edm2lite.errors import UserError
 from edm2lite.launch.jobs import Job
+from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.index import check_model, stored_snapshots
 
 
@@ -84,7 +85,7 @@ def _has(model: ModelRef, total_nimg: int) -> bool:
 
 def _check_there(model: ModelRef) -> None:
     try:
-        check_model(model, "the")
+        check_model(resolve(model), "the")
     except UserError as e:
         raise UserError(f"{e}; or give a training configuration below configs/ the run_dir {model.path}") from e
 

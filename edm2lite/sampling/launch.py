@@ -51,6 +51,8 @@ def launch(command: Sequence[str], count: int) -> int:
             env = os.environ | {name: str(value) for name, value in rank.items()}
             # a process group of its own: Ctrl-C comes through the parent, once and without a message from each
             children.append(subprocess.Popen(command, env=env, process_group=0))
+        if stopped:
+            _end(children)  # also those that were being started when the signal came
         codes = [child.wait() for child in children]
     if signal.SIGINT in stopped:
         raise KeyboardInterrupt

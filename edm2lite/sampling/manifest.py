@@ -12,13 +12,12 @@ from edm2lite import __version__
 from edm2lite.config import SampleConfig, plain
 from edm2lite.errors import UserError
 from edm2lite.files import create_json, write_json
-from edm2lite.sampling.pair import Pair
+from edm2lite.sampling.pair import Pair, essence
 from edm2lite.sampling.stores import open_store
 
 _BOOKS = {
     "status", "format", "latents", "network_evaluations", "seeds", "num_images", "images_sha256", "batch_size_halved_to",
 }  # fmt: skip
-_ABOUT_MODELS = {"file", "nimg", "ema", "dataset", "licence", "parameters"}  # a model is the same if its weights are
 
 
 class Manifest:
@@ -57,13 +56,18 @@ class Manifest:
         old = self._read()
         form = old.get("format", "png")
         if open_store(self.outdir, form, latents=False).held() or not alone:
-            self._check_same(old)
-            self._check_format(form)
+            self.check()
         else:
             for marker in self._markers():
                 marker.unlink(missing_ok=True)
         if old != manifest and missing:
             write_json(self.path, manifest)
+
+    def check(self) -> None:
+        """Raise a UserError if the folder is for images made otherwise: another command may have begun before our first one."""
+        old = self._read()
+        self._check_same(old)
+        self._check_format(old.get("format", "png"))
 
     def note_halved(self, batch_size: int) -> None:
         """Remember that memory ran out, and images were then computed so many at a time."""
@@ -89,7 +93,7 @@ class Manifest:
         """Raise a UserError that names what differs, unless images are made in the same way."""
         for key in sorted((old.keys() - _BOOKS) | self.identity.keys()):
             before, now = old.get(key), self.identity.get(key)
-            if _essence(before) != _essence(now):
+            if essence(before) != essence(now):
                 raise UserError(
                     f"{self.outdir} holds images made with another {_difference(key, before, now)}; "
                     "choose another --outdir, or delete that one"
@@ -117,13 +121,6 @@ def _identity(cfg: SampleConfig, pair: Pair) -> dict[str, Any]:
         "versions": {"edm2lite": __version__} | {name: _version(name) for name in ("torch", "numpy", "pillow")},
     }
     return dict(json.loads(json.dumps(identity)))
-
-
-def _essence(value: Any) -> Any:
-    """What decides the images: of a model its weights and how it is used, wherever its file lies."""
-    if isinstance(value, dict) and "weights_sha256" in value:
-        return {k: v for k, v in value.items() if k not in _ABOUT_MODELS}
-    return value
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

@@ -15,14 +15,17 @@ from edm2lite.errors import UserError
 from edm2lite.guidance.autoguidance import check_together
 from edm2lite.guidance.gradient import make_function
 from edm2lite.guidance.wrapper import Denoise, Wrapper
+from edm2lite.network.classifier import Network
 from edm2lite.network.precision import compute_dtype
 from edm2lite.sampling.compose import Parts, compose, count_evaluations, guide_name, weights
 from edm2lite.sampling.generate import Job, Samples, check_label, generate
 from edm2lite.snapshots.classifiers import LoadedClassifier, load_classifier
 from edm2lite.snapshots.fetch import provenance, resolve
+from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.snapshots.load import LoadedModel, load_model
 from edm2lite.snapshots.posthoc import reconstruct_for
 
+_ABOUT_A_MODEL = {"file", "nimg", "ema", "dataset", "licence"}  # the same weights may have come to be in other ways
 Record = Callable[[float, Tensor], None]  # noise level, denoised images [B, C, H, W]
 
 
@@ -62,17 +65,31 @@ class Pair:
         return self.main.info.label_dim or (self.classifier.info.label_dim if self.classifier else 0)
 
     def check(self, label: int | None = None) -> None:
-        """Raise a UserError if the networks do not go together, or there is no such class."""
+        """Raise a UserError if the networks do not go together, there is no such class, or nothing would see it."""
         check_label(label, self.label_dim)
+        if label is not None and not self._sees_labels:
+            raise UserError(
+                f"label is {label}, but main is unconditional and nothing else sees labels; leave one of the two out"
+            )
         for guide, _ in self.guides:
-            check_together(self.main.denoiser, guide.denoiser)
-            if guide.info.encoder != self.main.info.encoder:
-                raise UserError(
-                    f"main and guide see images encoded differently ({self.main.info.encoder} and {guide.info.encoder}); "
-                    "a guide must be trained on the same data"
-                )
+            self._check_together(guide.denoiser, guide.info, "guide")
         if self.classifier is not None:
-            check_together(self.main.denoiser, self.classifier.classifier)
+            self._check_together(self.classifier.classifier, self.classifier.info, "classifier")
+
+    @property
+    def _sees_labels(self) -> bool:
+        models = ((self.main, self.main_ref), *self.guides)
+        conditional = any(model.info.label_dim and not ref.unconditional for model, ref in models)
+        return conditional or self.classifier is not None or self.guidance.gradient.function is not None
+
+    def _check_together(self, network: Network, info: SnapshotInfo, what: str) -> None:
+        """Raise a UserError unless a network goes with the main model."""
+        check_together(self.main.denoiser, network, what)
+        if info.encoder != self.main.info.encoder:
+            raise UserError(
+                f"main and {what} see images encoded differently ({self.main.info.encoder} and {info.encoder}); "
+                f"a {what} must be trained on the same data"
+            )
 
     def denoiser(self, seeds: Sequence[int], sampler: SamplerConfig) -> Denoise:
         """The guided denoiser for the samples of these seeds, good for one pass of a solver."""
@@ -137,17 +154,15 @@ class Pair:
             described["classifier"] = describe_model(self.classifier) | {"scale": self.guidance.classifier.scale}
         if self.guidance.gradient.scale:
             described["gradient"] = plain(vars(self.guidance.gradient))
+            if weights_sha256 := getattr(self._parts.function, "weights_sha256", None):
+                described["gradient"] |= {"weights_sha256": weights_sha256}
         if self.main.info.encoder["name"] == "vae":
             described["vae"] = self.vae
         return described
 
     def identity(self) -> dict[str, Any]:
-        """`describe` without the whereabouts of files: equal for two pairs that make the same images."""
-        described = self.describe()
-        return {
-            name: {k: v for k, v in part.items() if k != "file"} if isinstance(part, dict) else part
-            for name, part in described.items()
-        }
+        """The `essence` of everything in `describe`: equal for two pairs that make the same images."""
+        return {name: essence(part) for name, part in self.describe().items()}
 
     @cached_property
     def _parts(self) -> Parts:
@@ -207,6 +222,13 @@ def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32", model
     model.denoiser.to(memory_format=torch.channels_last)
     model.denoiser.compute_dtype = compute_dtype(precision)
     return model
+
+
+def essence(part: Any) -> Any:
+    """What decides the images: of a described model its weights and how it is used, wherever its file lies."""
+    if isinstance(part, dict) and "weights_sha256" in part:
+        return {k: v for k, v in part.items() if k not in _ABOUT_A_MODEL}
+    return part
 
 
 def describe_model(model: LoadedModel | LoadedClassifier, ref: ModelRef | None = None) -> dict[str, Any]:

@@ -36,12 +36,12 @@ def preflight_table(cfg: TableConfig) -> None:
         )
     check_reference_exists(cfg.ref)
     for row in cfg.rows:
-        check_model(resolve(cfg.main_of(row)), "main")
+        check_model(resolve(cfg.main_of(row), cfg.models), "main")
         for guide in cfg.guides_of(row):
-            check_model(resolve(guide), "guide")
+            check_model(resolve(guide, cfg.models), "guide")
         classifier = row.guided_by(row.weights[0]).classifier
         if classifier.path is not None:
-            check_model(resolve(classifier.model), "classifier")
+            check_model(resolve(classifier.model, cfg.models), "classifier")
 
 
 def check_reference_exists(path: str) -> None:

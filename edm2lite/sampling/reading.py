@@ -44,13 +44,20 @@ def open_images(path: str | os.PathLike) -> Images:
 
 def _open_folder(folder: Path) -> Images:
     manifest = folder / "manifest.json"
-    if manifest.is_file() and json.loads(manifest.read_text()).get("status") != "complete":
+    if manifest.is_file() and not _is_complete(manifest):
         raise UserError(f"{folder} is not complete (see its manifest.json); run its sample.py command again")
     for archive in (folder / "images.zip", folder / "images.npz"):
         if archive.is_file():
             return open_images(archive)
     paths = sorted(folder.glob("*/*.png")) or sorted(p for p in folder.glob("*.png") if p.name not in SHEETS)
     return Images([str(path) for path in paths], lambda i: read_png(paths[i]))
+
+
+def _is_complete(manifest: Path) -> bool:
+    try:
+        return bool(json.loads(manifest.read_text())["status"] == "complete")
+    except (ValueError, KeyError, TypeError):  # damaged
+        return False
 
 
 def _open_zip(path: Path) -> Images:

@@ -1,23 +1,28 @@
 """Where images go: folders of PNGs, one ZIP, or one NPZ; any number of processes fill one store."""
 
-import os
-import re
-import socket
 import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from edm2lite.data.prepare.workspace import LOCK, locked
+from edm2lite.files import remove_abandoned
 from edm2lite.sampling.archives import Members, write_zip
 from edm2lite.sampling.generate import Samples
 from edm2lite.sampling.images import LATENTS, PIXELS, Kind, held_seeds, image_path, write_whole
 from edm2lite.sampling.npz import NpzRows, write_npz
+from edm2lite.snapshots.once import one_at_a_time
 
 
 class Reader(Protocol):
     """Reads what is kept of a seed."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Of all images, in rising order."""
+        ...
 
     def content(self, seed: int) -> bytes:
         """The bytes whose hash a manifest records: of the PNG, or, in an NPZ, of the pixels."""
@@ -39,8 +44,8 @@ class Store(Protocol):
         """Keep a batch. A process that dies leaves no half of a file."""
         ...
 
-    def complete(self) -> bool:
-        """To be called when all seeds are there; False: another process is completing the store."""
+    def complete(self) -> None:
+        """To be called when all seeds are there; of several processes one works, the others wait for it."""
         ...
 
     def images(self) -> Reader:
@@ -68,11 +73,17 @@ class FolderStore:
             for seed, array in zip(samples.seeds, arrays(samples, kind), strict=True):
                 write_whole(image_path(self._folder(kind), seed, kind.suffix), kind.encode(array))
 
-    def complete(self) -> bool:
-        return True
+    def complete(self) -> None:
+        for kind in self._kinds:
+            for folder in self._folder(kind).glob("[0-9]*"):
+                remove_abandoned(folder)
 
     def images(self) -> Reader:
         return self
+
+    @property
+    def seeds(self) -> list[int]:
+        return held_seeds(self._outdir)
 
     def content(self, seed: int) -> bytes:
         """Bytes of a PNG."""
@@ -112,19 +123,14 @@ class ArchiveStore:
             contents = (kind.encode(array) for array in arrays(samples, kind))
             write_zip(self._parts / f"{kind.name}-{name}", kind, zip(samples.seeds, contents, strict=True), labels)
 
-    def complete(self) -> bool:
-        self._parts.mkdir(exist_ok=True)
-        with locked(self._parts) as alone:
-            if not alone:
-                return False
-            merged = [path for kind in self._kinds for path in self._merge(kind)]
-            for path in (*merged, self._parts / LOCK):
+    def complete(self) -> None:
+        with one_at_a_time(self._outdir / ".lock", f"it completes {self._outdir}"):
+            for path in [path for kind in self._kinds for path in self._merge(kind)]:
                 path.unlink(missing_ok=True)
-        remove_abandoned(self._parts)
-        if not any(self._parts.iterdir()):
-            self._parts.rmdir()
-        remove_abandoned(self._outdir)
-        return True
+            remove_abandoned(self._parts)
+            remove_abandoned(self._outdir)
+            with suppress(OSError):  # it holds parts of a command for other seeds, or there never were any
+                self._parts.rmdir()
 
     def images(self) -> Reader:
         return self._reader(PIXELS)
@@ -163,28 +169,10 @@ class ArchiveStore:
 
 
 def kinds(latents: bool) -> list[Kind]:
-    """What is kept, in the order of writing: images come last, so that an image says that all is there."""
-    return [LATENTS, PIXELS] if latents else [PIXELS]
+    """What is kept, in the order of writing: images come first, so that without one nothing is there, see `Manifest`."""
+    return [PIXELS, LATENTS] if latents else [PIXELS]
 
 
 def arrays(samples: Samples, kind: Kind) -> np.ndarray:
     """What is kept of a batch, [B, C, H, W]: uint8 pixels, or float32 latents."""
     return (samples.pixels if kind is PIXELS else samples.images.float()).cpu().numpy()
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove what processes of this machine left that were killed while they wrote into a folder."""
-    for path in folder.glob(".*.tmp"):
-        found = re.search(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.tmp$", path.name)
-        if found and not _alive(int(found[1])):
-            path.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -35,10 +35,9 @@ def sample(cfg: SampleConfig) -> None:
         _fill(cfg, pair, store, manifest, seeds[shard.index :: shard.count])
         if others := _missing(store, seeds):
             print(f"{outdir}: shard {shard.index}/{shard.count} is done; other shards lack {len(others)} images")
-        elif store.complete():
-            _finish(cfg, pair, store, manifest)
         else:
-            print(f"{outdir}: shard {shard.index}/{shard.count} is done; another process is completing the folder")
+            store.complete()
+            _finish(cfg, pair, store, manifest)
 
 
 def _fill(cfg: SampleConfig, pair: Pair, store: Store, manifest: Manifest, seeds: list[int]) -> None:
@@ -50,6 +49,7 @@ def _fill(cfg: SampleConfig, pair: Pair, store: Store, manifest: Manifest, seeds
         for samples in pair.sample(
             missing, cfg.sampler, cfg.batch_size, cfg.label, cfg.labels, on_halved=manifest.note_halved
         ):
+            manifest.check()
             store.add(samples)
             bar.update(len(samples.seeds))
 
@@ -63,6 +63,6 @@ def _finish(cfg: SampleConfig, pair: Pair, store: Store, manifest: Manifest) -> 
     """Sheets to look at, and the manifest with a hash of every image."""
     images = store.images()
     write_looks(cfg, pair, images)
-    hashes = {seed: hashlib.sha256(images.content(seed)).hexdigest() for seed in sorted(store.held())}
+    hashes = {seed: hashlib.sha256(images.content(seed)).hexdigest() for seed in images.seeds}
     manifest.complete(hashes)
     print(f"{len(hashes)} images in {cfg.outdir}; look at {Path(cfg.outdir) / 'contact_sheet.png'}")

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from edm2lite.config import ModelRef
 from edm2lite.errors import UserError
 from edm2lite.network.classifier import Classifier
-from edm2lite.snapshots.fetch import locate, provenance
+from edm2lite.snapshots.fetch import locate
 from edm2lite.snapshots.files import SnapshotInfo, fingerprint, load_network, read_info, read_tensors
 from edm2lite.snapshots.posthoc import find_or_reconstruct
 
@@ -38,18 +37,6 @@ class LoadedClassifier:
     def fingerprint(self) -> str:
         """sha256 over names and bytes of all weights."""
         return fingerprint(self.classifier)
-
-    def describe(self) -> dict[str, Any]:
-        """Its identity: its file, the hash of its weights, training length, EMA length, data."""
-        return {
-            "file": provenance(self.path),
-            "weights_sha256": self.fingerprint,
-            "nimg": None if self.info.nimg is None else int(self.info.nimg),
-            "ema": self.info.sigma_rel,
-            "dataset": self.info.dataset,
-            "licence": self.info.licence,
-            "parameters": sum(p.numel() for p in self.classifier.parameters()),
-        }
 
 
 def load_classifier(ref: ModelRef, device: torch.device | str = "cpu") -> LoadedClassifier:

@@ -13,12 +13,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from edm2lite import __version__
 from edm2lite.errors import UserError
-from edm2lite.files import atomic_path, cache_dir, sha256, write_json
+from edm2lite.files import atomic_path, cache_dir, remove_abandoned, sha256, write_json
 from edm2lite.progress import progress_bar
 from edm2lite.snapshots.once import one_at_a_time
 
@@ -48,15 +48,23 @@ def download(url: str, expected: str | None = None) -> Path:
         AbsentError: If there is no such file.
         UserError: If it cannot be had: no network, disk full, another hash.
     """
-    name = os.path.basename(unquote(urlsplit(url).path))
+    name = _file_name(url)
     if not name.endswith(SUFFIXES):
         raise UserError(f"{url} names no model file; it must end in {' or '.join(SUFFIXES)}")
     path = cache_dir() / "models" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     if not _whole(path):
         with one_at_a_time(path.parent / ".lock", f"it downloads {url}"):
             if not _whole(path):
+                remove_abandoned(path.parent)
                 _download(url, path, expected)
     return path
+
+
+def _file_name(url: str) -> str:
+    try:
+        return os.path.basename(unquote(urlsplit(url).path))
+    except ValueError as e:
+        raise UserError(f"{url} is no URL ({e}); check it") from e
 
 
 def _whole(path: Path) -> bool:
@@ -80,7 +88,7 @@ def _download(url: str, path: Path, expected: str | None) -> None:
     except (OSError, HTTPException) as e:
         raise _failed(url, path, e) from e
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(_sidecar_path(path), {"url": url, "sha256": digest, "size": size, "date": date})
+    write_json(_sidecar_path(path), {"url": _without_secrets(url), "sha256": digest, "size": size, "date": date})
 
 
 def _copy(url: str, file: IO[bytes], name: str) -> tuple[str, int]:
@@ -100,6 +108,12 @@ def _copy(url: str, file: IO[bytes], name: str) -> tuple[str, int]:
     if length and size != length:
         raise HTTPException(f"the connection ended after {size} of {length} bytes")
     return digest.hexdigest(), size
+
+
+def _without_secrets(url: str) -> str:
+    """A URL without user, password, query and fragment, fit to be written down."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _failed(url: str, path: Path, error: Exception) -> UserError:

@@ -46,6 +46,10 @@ def _locate_published(
     path: str, model: str, nimg: Nimg | None, ema: float | None, models: str | None, expected: str | None
 ) -> str:
     """A published model: its file, its run directory of imported snapshots, or a download."""
+    if models is not None and not os.path.isdir(models):
+        raise UserError(
+            f"models is {models}, which is no folder; name the one of NVIDIA's files, or leave it out to download"
+        )
     name = None if nimg is None or ema is None else file_name(model, nimg, ema)
     for local in _local_names(model, name):
         if models is not None and os.path.exists(os.path.join(models, local)):

@@ -177,9 +177,9 @@ def _check_made_from(item: Import, dtype: str) -> None:
     from edm2lite.snapshots.files import read_metadata
 
     there = read_metadata(item.dest)
-    if (there.get("source"), there.get("dtype")) != (item.source.name, dtype):
+    if (there.get("source_sha256"), there.get("dtype")) != (sha256(item.source), dtype):
         raise UserError(
-            f"{item.dest} is there already, but not from {item.source.name} in dtype {dtype}; choose another --dest, or "
+            f"{item.dest} is there already, but not from {item.source} in dtype {dtype}; choose another --dest, or "
             "delete it"
         )
 

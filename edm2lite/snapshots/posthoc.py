@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from edm2lite.config import ModelRef, Nimg
-from edm2lite.files import cache_dir
+from edm2lite.errors import UserError
+from edm2lite.files import cache_dir, remove_abandoned
 from edm2lite.progress import progress_bar
 from edm2lite.snapshots.files import SnapshotInfo, read_info, read_metadata, read_tensors, save_snapshot
 from edm2lite.snapshots.index import StoredSnapshot, snapshot_name, snapshots_until
@@ -40,7 +41,10 @@ class _Profile:
 
     @property
     def cached(self) -> bool:
-        return self.path.exists() and read_metadata(self.path).get("sources") == self.sources
+        try:
+            return self.path.exists() and read_metadata(self.path).get("sources") == self.sources
+        except UserError:  # damaged
+            return False
 
     def add(self, path: Path, name: str, tensor: Tensor) -> None:
         """Add one float32 tensor of a file, times the file's coefficient."""
@@ -103,6 +107,7 @@ def reconstruct(
     wanted = {p.path: p for p in found if isinstance(p, _Profile) and not p.cached}
     if wanted:
         with one_at_a_time(_cache_folder(Path(run_dir)) / ".lock", f"it reconstructs EMA lengths of {run_dir}"):
+            remove_abandoned(_cache_folder(Path(run_dir)))
             _reconstruct([p for p in wanted.values() if not p.cached], memory)
     return [p.path for p in found]
 

@@ -90,3 +90,17 @@ def test_models_of_other_images_are_refused(ref):
     with pytest.raises(UserError, match=r"the main model has shape \[3, 16, 16\]"):
         main = ModelRef(path=str(GOLDEN / "snapshot-guide.pkl"))
         compute_metrics(MetricsConfig(ref=ref, main=main, seeds="0-3", sampler=SAMPLER, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"guidance": GuidanceConfig(truncation=1.1)},
+        {"main": ModelRef(dropout=0.1)},
+        {"sampler": SAMPLER},
+        {"seeds": "0-9"},
+    ],
+)
+def test_options_that_a_folder_of_images_ignores_are_refused(other):
+    with pytest.raises(UserError, match=f"{next(iter(other))} have no part in scoring a folder"):
+        MetricsConfig(images="out", **other)

@@ -7,10 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from edm2lite.config import DataConfig, ModelRef, RefConfig, ReportConfig, SamplerConfig, TableConfig, TableRow
+from edm2lite.config import (
+    ClassifierConfig,
+    DataConfig,
+    GuidanceConfig,
+    GuideConfig,
+    ModelRef,
+    RefConfig,
+    ReportConfig,
+    SamplerConfig,
+    TableConfig,
+    TableRow,
+)
 from edm2lite.errors import UserError
 from edm2lite.evaluation import tables
 from edm2lite.evaluation.metrics import compute_reference
+from edm2lite.evaluation.plots import best_lines
 from edm2lite.evaluation.report import write_report
 from edm2lite.evaluation.results import Result, Table, compare, read_table
 from edm2lite.evaluation.tables import compute_row, compute_table
@@ -129,3 +141,30 @@ def test_rows_that_make_no_sense_are_refused(tmp_path):
         read_table(tmp_path)
     with pytest.raises(UserError, match="no tables were named"):
         write_report(ReportConfig())
+
+
+def test_rows_whose_guidance_would_be_overwritten_or_go_unseen_are_refused():
+    with pytest.raises(UserError, match="row 'x' has guidance but no guide, and vary is weight"):
+        TableRow(name="x", guidance=GuidanceConfig(truncation=1.1))
+    with pytest.raises(UserError, match=r"guidance.weight of row 'x' is 3, and its weights are \[2.0\]"):
+        TableRow(name="x", guide=ModelRef(path="g"), guidance=GuidanceConfig(weight=3.0), weights=(2.0,))
+    classifier = ClassifierConfig(path="c", scale=0.5)
+    with pytest.raises(UserError, match=r"guidance.classifier.scale of row 'x' is 0.5"):
+        TableRow(name="x", vary="classifier", guidance=GuidanceConfig(classifier=classifier), weights=(1.0,))
+
+
+def test_a_report_on_a_blend_and_on_several_mains(cfg, tiny_run, tmp_path):
+    guides = (
+        GuideConfig(path=str(tiny_run), nimg=80, weight=1.3),
+        GuideConfig(path=str(tiny_run), nimg=160, weight=1.7),
+    )
+    rows = (
+        TableRow(name="alone"),
+        TableRow(name="worse alone", main=ModelRef(dropout=0.5)),
+        TableRow(name="blend", guidance=GuidanceConfig(guides=guides), weights=(1.5,)),
+    )
+    table = compute_table(replace(cfg, rows=rows, outdir=str(tmp_path / "out"), confirm=False))
+    write_report(ReportConfig(tables=(str(tmp_path / "out"),), out=str(tmp_path / "r.html"), seeds="0-1"))
+    assert (tmp_path / "r.html").is_file()
+    ((start, _),) = best_lines(table)
+    assert start.values == table.results[0].values != table.results[1].values, "the line begins at its own main alone"

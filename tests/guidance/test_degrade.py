@@ -52,3 +52,14 @@ def test_dropout_is_that_of_the_network_with_fresh_keys_in_every_evaluation():
     first, second = degraded(x, sigma), degraded(x, sigma)
     assert torch.equal(first, net(x, sigma, dropout=(0.3, torch.tensor([1, 2]))))
     assert not torch.equal(first, second) and not torch.equal(first, net(x, sigma))
+
+
+def test_the_keys_of_masks_go_where_the_images_are():
+    seen = {}
+
+    def network(x, sigma, labels=None, dropout=None):
+        seen["device"] = dropout[1].device
+        return x
+
+    WithDropout(network, 0.1, lambda: torch.tensor([1, 2]))(torch.empty(2, 1, 8, 8, device="meta"), 1.0)
+    assert seen["device"].type == "meta", "streams of seeds draw on the CPU"

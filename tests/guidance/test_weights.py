@@ -109,3 +109,17 @@ def test_two_schedules_or_two_weights_are_an_error_that_names_both():
     for table in ((), ((1, 2), (1, 3)), ((0, 2),), ((1, math.inf),)):
         with pytest.raises(UserError, match=r"schedule\.table"):
             ScheduleConfig(table=table, over="sigma")
+
+
+def test_an_interval_from_below_all_levels_holds_the_last_one():
+    for lo in (0.001, 1e-9):
+        assert weights(weight=2.0, interval=(lo, 80)) == [2.0] * 32
+    assert weights(weight=2.0, interval=(SIGMAS[-1], 80)) == [2.0] * 31 + [1.0]
+
+
+@pytest.mark.parametrize("settings", [{"direction": "decreasing"}, {"over": "sigma"}])
+def test_schedule_settings_without_effect_are_refused(settings):
+    with pytest.raises(UserError, match=f"schedule.{next(iter(settings))} is .* but schedule.shape is constant"):
+        ScheduleConfig(**settings)
+    with pytest.raises(UserError, match=r"schedule.direction is decreasing"):
+        ScheduleConfig(direction="decreasing", over="sigma", table=((1, 2),))

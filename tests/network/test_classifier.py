@@ -45,6 +45,21 @@ def test_samples_are_apart_and_one_noise_level_serves_all():
     assert not torch.allclose(net(X, 0.5), net(X, 0.6), atol=1e-3)
 
 
+@pytest.mark.parametrize("batch", [4, 5, 16, 33])
+def test_a_place_in_the_batch_changes_no_bit(batch):
+    """Of logits and their gradient: images of guided samples must not depend on which seeds share a batch."""
+    net, generator = tiny_classifier(), torch.Generator().manual_seed(0)
+    x, order = torch.randn(batch, 1, 8, 8, generator=generator), torch.randperm(batch, generator=generator)
+
+    def logits_and_gradient(x):
+        x = x.clone().requires_grad_()
+        logits = net(x, 0.5)
+        return logits, torch.autograd.grad(logits.log_softmax(dim=1)[:, 0].sum(), x)[0]
+
+    for here, there in zip(logits_and_gradient(x), logits_and_gradient(x[order]), strict=True):
+        assert torch.equal(here[order], there)
+
+
 def test_what_goes_into_the_last_layer_has_unit_magnitude_and_a_constant():
     net, seen = tiny_classifier(), {}
     net.out_linear.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))

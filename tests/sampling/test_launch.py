@@ -63,6 +63,21 @@ def test_a_signal_ends_all(signum, code, tmp_path):
             os.kill(int(path.read_text()), 0)
 
 
+def test_a_signal_while_they_are_started_ends_all(monkeypatch):
+    """It may come when a child runs but is not in the list yet."""
+    real = subprocess.Popen
+
+    def signalled(*arguments, **named):
+        child = real(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", signalled)
+    begun = time.monotonic()
+    assert launch(python("import time; time.sleep(20)"), 1) == 143
+    assert time.monotonic() - begun < 10
+
+
 def test_devices_that_contradict_the_launcher_or_the_device(monkeypatch):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)

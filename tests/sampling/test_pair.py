@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from edm2lite.config import GuidanceConfig, GuideConfig, ModelRef, SamplerConfig
+from edm2lite.config import ClassifierConfig, GuidanceConfig, GuideConfig, ModelRef, SamplerConfig
 from edm2lite.errors import UserError
 from edm2lite.sampling.pair import load_pair
 from tests.conftest import GOLDEN
+from tests.sampling.test_classified import save_classifier
 
 SAMPLER = SamplerConfig(num_steps=4)
 
@@ -108,3 +109,22 @@ def test_a_list_of_guides_and_a_weight_contradict_each_other():
             GuidanceConfig(guides=guides, **other)
     with pytest.raises(UserError, match="guide h has weight 1"):
         GuideConfig(path="h", weight=1.0)
+
+
+def test_a_label_that_nothing_sees_is_an_error(tiny_run):
+    blind = run(tiny_run, unconditional=True)
+    with pytest.raises(UserError, match="label is 3, but main is unconditional and nothing else sees labels"):
+        pair_of(blind).check(label=3)
+    pair_of(blind, run(tiny_run, 160), weight=2.0).check(label=3)
+    pair_of(run(tiny_run)).check(label=3)
+
+
+def test_a_classifier_of_other_images_is_refused(tiny_run, tmp_path):
+    for name, info, message in (
+        ("scaled", {"encoder": {"name": "rgb", "scale": 100.0}}, "main and classifier see images encoded differently"),
+        ("larger", {"resolution": 16}, "main and classifier differ in img_resolution: 8 and 16; a classifier must"),
+    ):
+        save_classifier(tmp_path / f"{name}.safetensors", **info)
+        classifier = ClassifierConfig(path=str(tmp_path / f"{name}.safetensors"), scale=1.0)
+        with pytest.raises(UserError, match=message):
+            pair_of(run(tiny_run), classifier=classifier).check()

@@ -33,10 +33,11 @@ def test_a_flat_folder_without_its_sheets(tmp_path):
 
 
 def test_what_cannot_be_measured(tmp_path):
-    (tmp_path / "manifest.json").write_text(json.dumps({"status": "incomplete"}))
     write_png(image_path(tmp_path, 0), np.zeros((1, 2, 2), np.uint8))
-    with pytest.raises(UserError, match="is not complete"):
-        open_images(tmp_path)
+    for manifest in (json.dumps({"status": "incomplete"}), "{", "[]"):
+        (tmp_path / "manifest.json").write_text(manifest)
+        with pytest.raises(UserError, match="is not complete"):
+            open_images(tmp_path)
     with pytest.raises(UserError, match=r"is no folder, .zip or .npz"):
         open_images(tmp_path / "nothing")
     np.savez(tmp_path / "a.npz", arr_0=np.zeros((2, 3, 3, 1), np.float32))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def fill(outdir, form, batches, latents=True, **changes):
     outdir.mkdir(exist_ok=True)
     for batch in batches:
         store.add(made(batch, **changes))
-    assert store.complete()
+    store.complete()
     return store
 
 
@@ -79,7 +80,8 @@ def test_a_complete_store_can_be_extended(whole, tmp_path):
     assert store.held() == set(SEEDS[4:])
     fill(out, form, ALL[:1])
     assert files(out) == files(outdir) and store.held() == set(SEEDS)
-    assert open_store(out, form, True).complete() and files(out) == files(outdir), "nothing to do"
+    open_store(out, form, True).complete()
+    assert files(out) == files(outdir), "nothing to do"
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -128,16 +130,22 @@ def python(code, *arguments):
     )  # fmt: skip
 
 
-def test_one_process_merges(tmp_path):
+def test_one_process_merges_and_if_it_is_killed_another_does(tmp_path):
     store = open_store(tmp_path, "zip", False)
     store.add(made([1, 2]))
-    code = "import sys, pathlib; from edm2lite.data.prepare.workspace import locked\n"
-    code += "with locked(pathlib.Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
-    with python(code, tmp_path / "parts") as other:
+    code = "import sys; from edm2lite.snapshots.once import one_at_a_time\n"
+    code += "with one_at_a_time(sys.argv[1], ''): print('locked', flush=True); sys.stdin.read()"
+    with python(code, tmp_path / ".lock") as other, ThreadPoolExecutor() as pool:
         assert other.stdout.readline() == "locked\n"
-        assert not store.complete() and not (tmp_path / "images.zip").exists()
-        other.communicate()
-    assert store.complete() and store.held() == {1, 2} and not (tmp_path / "parts").exists()
+        completing = pool.submit(store.complete)
+        with pytest.raises(TimeoutError):
+            completing.result(0.2)
+        assert not (tmp_path / "images.zip").exists()
+        other.kill()
+        completing.result(10)
+    assert store.held() == {1, 2} and not (tmp_path / "parts").exists()
+    store.complete()  # as another process that waited
+    assert store.held() == {1, 2}
 
 
 @pytest.mark.parametrize("before_listing", [True, False])
@@ -149,26 +157,32 @@ def test_parts_that_are_merged_meanwhile_are_not_missed(before_listing, tmp_path
     def merged_meanwhile(self, kind):
         paths = real(self, kind)
         monkeypatch.setattr(ArchiveStore, "_list", real)
-        assert open_store(tmp_path, "zip", False).complete()
+        open_store(tmp_path, "zip", False).complete()
         return real(self, kind) if before_listing else paths
 
     monkeypatch.setattr(ArchiveStore, "_list", merged_meanwhile)
     assert store.held() == {1, 2} and (tmp_path / "images.zip").exists()
 
 
-def test_what_killed_processes_left_is_removed(tmp_path):
+def test_what_killed_processes_left_is_removed(tmp_path, left_by_the_dead):
     store = open_store(tmp_path, "zip", False)
     store.add(made([1]))
-    with python("") as dead:
-        pid = dead.pid
-    host = os.uname().nodename
-    left, alive, elsewhere = (f".images.zip.{name}.tmp" for name in (f"{host}.{pid}", f"{host}.1", f"other.{pid}"))
-    for name in (left, alive, elsewhere):
+    alive, elsewhere = (f".images.zip.{name}.tmp" for name in (f"{os.uname().nodename}.1", "other.99999"))
+    for name in (left_by_the_dead("images.zip"), alive, elsewhere):
         (tmp_path / name).touch()
         (tmp_path / "parts" / name).touch()
-    assert store.complete()
-    assert {p.name for p in tmp_path.iterdir()} == {"images.zip", "parts", alive, elsewhere}
+    store.complete()
+    assert {p.name for p in tmp_path.iterdir()} == {"images.zip", "parts", ".lock", alive, elsewhere}
     assert {p.name for p in (tmp_path / "parts").iterdir()} == {alive, elsewhere}
+
+
+def test_what_killed_processes_left_among_images_and_latents_is_removed(tmp_path, left_by_the_dead):
+    fill(tmp_path, "png", [SEEDS])
+    before = files(tmp_path)
+    for folder in ("000000", "latents/001000"):
+        (tmp_path / folder / left_by_the_dead("000001.png")).touch()
+    open_store(tmp_path, "png", True).complete()
+    assert files(tmp_path) == before
 
 
 def test_a_zip_is_a_dataset(tmp_path):
@@ -203,7 +217,7 @@ def test_memory_holds_one_image_at_a_time(form, tmp_path):
         store.add(made(range(start, start + 10), channels=3, side=128))
     for _ in range(2):
         tracemalloc.start()
-        assert store.complete()
+        store.complete()
         images = store.images()
         for seed in range(80):
             hashlib.sha256(images.content(seed))

@@ -16,12 +16,15 @@ from edm2lite.config import GuidanceConfig, ModelRef, SampleConfig, SamplerConfi
 from edm2lite.data.encoders import RGBEncoder
 from edm2lite.errors import UserError
 from edm2lite.sampling import generate as generate_module
+from edm2lite.sampling import stores as stores_module
+from edm2lite.sampling import write as write_module
 from edm2lite.sampling.generate import Job, generate
 from edm2lite.sampling.images import PIXELS, image_path
 from edm2lite.sampling.reading import open_images
 from edm2lite.sampling.stores import open_store
 from edm2lite.sampling.write import sample
 from tests.conftest import ROOT, run_script, tiny_denoiser
+from tests.sampling.test_stores import made
 
 SAMPLER = SamplerConfig(num_steps=5)
 
@@ -140,6 +143,56 @@ def test_a_failed_start_leaves_the_folder_free(tiny_run, tmp_path):
     (tmp_path / "out" / "notes" / "foo.png").touch()
     sample(config(tiny_run, tmp_path / "out", "0-5", label=9))
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["num_images"] == 6
+
+
+def test_two_commands_that_begin_in_one_folder_do_not_mix(tiny_run, tmp_path, monkeypatch):
+    """The second starts before the first has an image."""
+    out, real, begun = tmp_path / "out", generate_module.solve, []
+
+    def meanwhile(*arguments, **named):
+        if not begun:
+            begun.append(1)
+            sample(config(tiny_run, out, "0-3", sampler=SamplerConfig(num_steps=6)))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(generate_module, "solve", meanwhile)
+    with pytest.raises(UserError, match=r"sampler.num_steps \(6, now 5\)"):
+        sample(config(tiny_run, out))
+    assert sorted(images(out)) == [0, 1, 2, 3] and status(out) == "complete"
+
+
+@pytest.mark.parametrize("form", ["png", "zip", "npz"])
+def test_killed_between_images_and_latents_the_folder_is_not_free(form, tiny_run, tmp_path, monkeypatch):
+    """Else latents made otherwise would lie beside the images of the next command."""
+    real, kinds = stores_module.arrays, []
+
+    def die(samples, kind):
+        kinds.append(kind)
+        if len(kinds) == 2:
+            raise KeyboardInterrupt
+        return real(samples, kind)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stores_module, "arrays", die)
+        sample(config(tiny_run, tmp_path / "out", latents=True, format=form))
+    with pytest.raises(UserError, match="num_steps"):
+        sample(config(tiny_run, tmp_path / "out", latents=True, format=form, sampler=SamplerConfig(num_steps=6)))
+    for name in ("out", "whole"):
+        sample(config(tiny_run, tmp_path / name, latents=True, format=form))
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_parts_of_other_seeds_that_come_meanwhile_are_left_to_their_command(tiny_run, tmp_path, monkeypatch):
+    out, real = tmp_path / "out", write_module.write_looks
+
+    def meanwhile(*arguments):
+        open_store(out, "zip", False).add(made([30, 31]))
+        real(*arguments)
+
+    monkeypatch.setattr(write_module, "write_looks", meanwhile)
+    sample(config(tiny_run, out, format="zip"))
+    assert json.loads((out / "manifest.json").read_text())["num_images"] == 20
+    assert open_store(out, "zip", False).held() == {*range(20), 30, 31}
 
 
 RANDOM = {  # everything that has randomness of its own

