@@ -52,10 +52,10 @@ methods-digits-methods methods-digits-degradations: methods-%: $(READY)
 	$(PY) evaluate.py table -c configs/tables/$*.yaml
 
 test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## torch.compile and other long tests
-	$(PY) -m pytest -m slow -n 2 --dist loadgroup
+	$(PY) -m pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)  ## ruff and mypy
 	$(PY) -m ruff check .
