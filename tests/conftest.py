@@ -110,7 +110,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "slurm" if nodeid.startswith("tests/slurm/") else nodeid.split("::")[0]
+            return "slurm" if nodeid.startswith("tests/slurm/") else nodeid.split("::", 1)[0]
 
     config.option.loadscopereorder = False  # keep the order below
     return ByFile(config, log)
