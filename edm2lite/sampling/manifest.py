@@ -12,7 +12,8 @@ from edm2lite import __version__
 from edm2lite.config import SampleConfig, plain
 from edm2lite.errors import UserError
 from edm2lite.files import create_json, write_json
-from edm2lite.sampling.pair import Pair, essence
+from edm2lite.sampling.describe import essence
+from edm2lite.sampling.pair import Pair
 from edm2lite.sampling.stores import open_store
 
 _BOOKS = {

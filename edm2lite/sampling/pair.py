@@ -18,14 +18,14 @@ from edm2lite.guidance.wrapper import Denoise, Wrapper
 from edm2lite.network.classifier import Network
 from edm2lite.network.precision import compute_dtype
 from edm2lite.sampling.compose import Parts, compose, count_evaluations, guide_name, weights
+from edm2lite.sampling.describe import describe_model, essence
 from edm2lite.sampling.generate import Job, Samples, check_label, generate
 from edm2lite.snapshots.classifiers import LoadedClassifier, load_classifier
-from edm2lite.snapshots.fetch import provenance, resolve
+from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.snapshots.load import LoadedModel, load_model
 from edm2lite.snapshots.posthoc import reconstruct_for
 
-_ABOUT_A_MODEL = {"file", "nimg", "ema", "dataset", "licence"}  # the same weights may have come to be in other ways
 Record = Callable[[float, Tensor], None]  # noise level, denoised images [B, C, H, W]
 
 
@@ -222,24 +222,3 @@ def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32", model
     model.denoiser.to(memory_format=torch.channels_last)
     model.denoiser.compute_dtype = compute_dtype(precision)
     return model
-
-
-def essence(part: Any) -> Any:
-    """What decides the images: of a described model its weights and how it is used, wherever its file lies."""
-    if isinstance(part, dict) and "weights_sha256" in part:
-        return {k: v for k, v in part.items() if k not in _ABOUT_A_MODEL}
-    return part
-
-
-def describe_model(model: LoadedModel | LoadedClassifier, ref: ModelRef | None = None) -> dict[str, Any]:
-    """Identity of a model: its file, the hash of its weights, training length, EMA length, licence, degradations."""
-    info = model.info
-    return {
-        "file": provenance(model.path),
-        "weights_sha256": model.fingerprint,
-        "nimg": None if info.nimg is None else int(info.nimg),
-        "ema": info.sigma_rel,
-        "dataset": info.dataset,
-        "licence": info.licence,
-        "degradations": ref.degradations if ref else {},
-    }
