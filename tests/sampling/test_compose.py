@@ -69,6 +69,20 @@ def test_degraded_samples_belong_to_their_seed_whatever_the_batch(degraded, chur
     assert not torch.allclose(sampled(plain, sampler=sampler), whole, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "solver", [{"S_churn": 20.0}, {"solver": "euler", "S_churn": 20.0}, {"solver": "ancestral"}], ids=str
+)
+def test_images_agree_over_batch_sizes_with_everything_that_is_random(solver):
+    worse = {"dropout": 0.1, "input_noise": 0.1}
+    nets = [tiny_denoiser(seed=seed) for seed in (0, 1)]
+    parts = Parts(main=(nets[0], ModelRef(**worse)), guides=[(nets[1], guide(1.5, **worse))])
+    sampler, seeds = SamplerConfig(num_steps=4, **solver), list(range(10))
+    alone = torch.cat([sampled(parts, sampler=sampler, seeds=[seed]) for seed in seeds])
+    for size in (5, 10):
+        together = [sampled(parts, sampler=sampler, seeds=seeds[i : i + size]) for i in range(0, 10, size)]
+        torch.testing.assert_close(torch.cat(together), alone, rtol=1e-5, atol=1e-4)
+
+
 def test_main_and_guide_have_randomness_of_their_own():
     net, worse = tiny_denoiser(), {"dropout": 0.2}
     same = compose(Parts(main=(net, ModelRef(**worse)), guides=[(net, guide(2.0, **worse))]), PLAIN, SAMPLER, [0, 1])
