@@ -41,7 +41,7 @@ demo-patches: $(READY)
 	$(PY) evaluate.py table -c configs/tables/patches.yaml
 
 METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
-methods: $(READY)  ## every way of guiding on digits, each at its best weight, and the synthetic degradations (about 25 minutes)
+methods: $(READY)  ## every way of guiding on digits, each at its best weight, and the synthetic degradations (about 20 minutes)
 	for run in $(METHODS); do $(PY) train.py -c configs/$$run.yaml || exit; done
 	$(PY) evaluate.py ref --data.name digits --out runs/demo/ref-digits.npz
 	@$(MAKE) --no-print-directory -j2 methods-digits-methods methods-digits-degradations
