@@ -3,8 +3,9 @@
 The public names below are imported when first used, so that `import edm2lite` and `--help` need no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edm2lite.lazy import lazy
 
 __version__ = "0.1.0"
 
@@ -13,7 +14,7 @@ _EXPORTS = {
     "UserError": "edm2lite.errors",
     "VAEEncoder": "edm2lite.data.encoders",
     "center_crop": "edm2lite.data.crop",
-    "frechet_distance": "edm2lite.evaluation.frechet",
+    "frechet_distance": "edm2lite.evaluation.metrics.frechet",
     "guided": "edm2lite.guidance.autoguidance",
     "karras_sigmas": "edm2lite.sampling.noise_levels",
     "learning_rate": "edm2lite.training.learning_rate",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from edm2lite.data.crop import center_crop
     from edm2lite.data.encoders import RGBEncoder, VAEEncoder
     from edm2lite.errors import UserError
-    from edm2lite.evaluation.frechet import frechet_distance
+    from edm2lite.evaluation.metrics.frechet import frechet_distance
     from edm2lite.guidance.autoguidance import guided
     from edm2lite.sampling.ancestral import sample_ancestral
     from edm2lite.sampling.dpmpp import sample_dpmpp_2m, sample_dpmpp_2s
@@ -46,12 +47,4 @@ if TYPE_CHECKING:
     from edm2lite.snapshots.power_function import posthoc_coefficients, power_function_beta, sigma_rel_to_gamma
     from edm2lite.training.learning_rate import learning_rate
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'edm2lite' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_EXPORTS[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+__getattr__, __dir__ = lazy(__name__, _EXPORTS)

@@ -12,6 +12,7 @@ from edm2lite.errors import UserError
 from edm2lite.snapshots import download
 from edm2lite.snapshots.published import MODELS, file_name
 from tests.conftest import GOLDEN, ROOT
+from tests.data.vae import tiny_vae
 
 Mi = 2**20
 # Million training images, as printed
@@ -163,14 +164,10 @@ def stand_ins(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tiny_vae(tmp_path_factory):
-    """Folder of a random AutoencoderKL."""
-    diffusers = pytest.importorskip("diffusers")
+def vae(tmp_path_factory):
+    """`tiny_vae` in a folder."""
     folder = tmp_path_factory.mktemp("vae")
-    diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=64,
-    ).save_pretrained(folder)  # fmt: skip
+    tiny_vae().save_pretrained(folder)
     return folder
 
 
@@ -205,8 +202,8 @@ def sample(outdir, capsys, *options):
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
 )
-def test_every_preset_samples_from_stand_ins_offline(name, stand_ins, tiny_vae, offline, tmp_path, capsys):
-    manifest = sample(tmp_path / "out", capsys, "--preset", name, "--models", stand_ins, "--vae", tiny_vae)
+def test_every_preset_samples_from_stand_ins_offline(name, stand_ins, vae, offline, tmp_path, capsys):
+    manifest = sample(tmp_path / "out", capsys, "--preset", name, "--models", stand_ins, "--vae", vae)
     cfg = preset(name)
     assert manifest["num_images"] == 2 and len(set(manifest["images_sha256"].values())) == 2
     for part, ref in (("main", cfg.main), ("guide", cfg.guide)):

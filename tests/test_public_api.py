@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import edm2lite
+import edm2lite.interop
 
 NAMES = [
     "load_denoiser",
@@ -37,10 +38,15 @@ def test_importable_and_documented(name):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(AttributeError, match="load_denoiser"):
+    with pytest.raises(AttributeError, match=r"'edm2lite' has no attribute 'load_denoisers'; .*load_denoiser, "):
         _ = edm2lite.load_denoisers
+    with pytest.raises(
+        AttributeError, match=r"'edm2lite.interop' has no .*EDM2Pipeline, EDM2UNet, .*autoguide, unguide"
+    ):
+        _ = edm2lite.interop.guide
+    assert set(edm2lite.interop.__all__) <= set(dir(edm2lite.interop))
 
 
 def test_importing_the_package_and_the_command_line_needs_no_torch():
-    code = "import sys, edm2lite, edm2lite.cli, edm2lite.sampling.preflight; sys.exit('torch' in sys.modules)"
+    code = "import sys, edm2lite, edm2lite.cli, edm2lite.interop, edm2lite.sampling.preflight; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

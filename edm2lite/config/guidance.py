@@ -178,6 +178,11 @@ class GuidanceConfig(WeightConfig):
                 "guidance.guides is given, and guidance.weight, interval or schedule, too; give each of the guides its own"
             )
 
+    @staticmethod
+    def of(weights: WeightConfig) -> "GuidanceConfig":
+        """Guidance by one guide with this weight, and by nothing else."""
+        return GuidanceConfig(weight=weights.weight, interval=weights.interval, schedule=weights.schedule)
+
 
 def all_guides(guide: ModelRef, guidance: GuidanceConfig) -> tuple[GuideConfig, ...]:
     """The guides of a pair: of `guide` with `guidance.weight`, or of `guidance.guides`.

@@ -1,5 +1,6 @@
 """Settings of sampling: which solver, which seeds, where to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -62,18 +63,29 @@ class SamplerConfig:
             raise UserError(
                 f"sampler.v is {self.v} but sampler.solver {self.solver} takes none; use ancestral, or leave v out"
             )
+        if self.S_churn == 0:
+            for name in self._given("S_min", "S_max", "S_noise"):
+                raise UserError(
+                    f"sampler.{name} is {getattr(self, name)} but sampler.S_churn is 0, so that no noise is added; "
+                    f"set S_churn, or leave {name} out"
+                )
         if self.sigmas is not None:
-            self._check_sigmas(self.sigmas)
-
-    def _check_sigmas(self, sigmas: tuple[float, ...]) -> None:
-        falling = all(a > b for a, b in pairwise(sigmas))
-        ok = len(sigmas) >= 2 and falling and sigmas[-1] > 0 and sigmas[0] < float("inf")
-        check_range("sampler.sigmas", ok, list(sigmas), "at least two falling noise levels above 0 (0 itself is added)")
-        for name in ("num_steps", "sigma_min", "sigma_max", "rho"):
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+            check_sigmas("sampler.sigmas", self.sigmas)
+            for name in self._given("num_steps", "sigma_min", "sigma_max", "rho"):
                 raise UserError(
                     f"sampler.sigmas is given and sampler.{name} is {getattr(self, name)}, too; leave one of the two out"
                 )
+
+    def _given(self, *names: str) -> list[str]:
+        """Those of the settings that are not at their defaults."""
+        return [name for name in names if getattr(self, name) != self.__dataclass_fields__[name].default]
+
+
+def check_sigmas(what: str, sigmas: Sequence[float]) -> None:
+    """Raise a UserError unless a solver can walk these noise levels: at least two that fall, finite and above 0."""
+    falling = all(a > b for a, b in pairwise(sigmas))
+    ok = len(sigmas) >= 2 and falling and sigmas[-1] > 0 and sigmas[0] < float("inf")
+    check_range(what, ok, list(sigmas), "at least two falling noise levels above 0 (0 itself is added)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,20 +70,20 @@ def guided(main: Denoise, guide: Denoise | None, weight: float | Weight) -> Deno
     return Guided(main, [(guide, weight)])
 
 
-def check_together(main: Denoise, guide: Denoise, what: str = "guide") -> None:
+def check_together(main: Denoise, guide: Denoise, what: str = "guide", of: str = "main") -> None:
     """Raise a UserError unless the two see images of the same shape, scale and classes (or one of them has no classes).
 
     Args:
         main: Main model.
         guide: Guide, or another network that goes with it.
-        what: How messages call it.
+        what, of: How messages call guide and main.
     """
     for name in ("img_resolution", "img_channels", "sigma_data"):
         a, b = getattr(main, name, None), getattr(guide, name, None)
         if a is not None and b is not None and a != b:
-            raise UserError(f"main and {what} differ in {name}: {a} and {b}; a {what} must be trained on the same data")
+            raise UserError(f"{of} and {what} differ in {name}: {a} and {b}; a {what} must be trained on the same data")
     classes = [getattr(model, "label_dim", 0) for model in (main, guide)]
     if all(classes) and classes[0] != classes[1]:
         raise UserError(
-            f"main and {what} have {classes[0]} and {classes[1]} classes; they must have the same, or one of them none"
+            f"{of} and {what} have {classes[0]} and {classes[1]} classes; they must have the same, or one of them none"
         )

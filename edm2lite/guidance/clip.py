@@ -20,7 +20,7 @@ _PROBLEMS = (RuntimeError, OSError, ValueError, EOFError, pickle.UnpicklingError
 def clip_similarity(
     prompt: str, model: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k", *,
     to_pixels: Callable[[Tensor], Tensor], device: torch.device | str,
-) -> Callable[..., Tensor]:  # fmt: skip
+) -> "ClipSimilarity":  # fmt: skip
     """The function (denoised, sigma, labels) -> cosine of the angle between CLIP's embeddings of image and text, [B].
 
     Args:
@@ -34,13 +34,19 @@ def clip_similarity(
         UserError: If open_clip is not installed, or has no such model or weights.
     """
     clip, text = _load(model, pretrained, prompt, device)
-    preprocess = Preprocess(clip.visual, device)
+    return ClipSimilarity(clip, text, to_pixels, device)
 
-    def similarity(denoised: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        image = F.normalize(clip.encode_image(preprocess(to_pixels(denoised))), dim=-1)
-        return image @ text
 
-    return similarity
+class ClipSimilarity:
+    """See `clip_similarity`."""
+
+    def __init__(self, clip: Any, text: Tensor, to_pixels: Callable[[Tensor], Tensor], device: torch.device | str):
+        self.module, self.text, self.to_pixels = clip, text, to_pixels
+        self.preprocess = Preprocess(clip.visual, device)
+
+    def __call__(self, denoised: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        pixels = self.preprocess(self.to_pixels(denoised))
+        return F.normalize(self.module.encode_image(pixels), dim=-1) @ self.text
 
 
 class Preprocess:

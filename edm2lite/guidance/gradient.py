@@ -1,6 +1,5 @@
 """Guidance by the gradient of any differentiable function of the denoised image, such as CLIP's similarity to a text."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 from edm2lite.config import GradientConfig
 from edm2lite.errors import UserError
 from edm2lite.guidance.wrapper import Denoise, Wrapper
+from edm2lite.plugins import find_named
 
 Function = Callable[..., Tensor]  # function(denoised [B,C,H,W], sigma, labels) -> [B], the higher the better
 
@@ -69,7 +69,8 @@ def gradient_guided(denoise: Denoise, function: Function, scale: float, through:
 def make_function(spec: GradientConfig, to_pixels: Callable[[Tensor], Tensor], device: torch.device | str) -> Function:
     """The function that a configuration names, "module:name", made by calling it with the arguments there.
 
-    A function with weights gives their hash as its attribute `weights_sha256`, for manifests and ledgers.
+    A function with weights has its network, a torch.nn.Module, as its attribute `module`: manifests and ledgers hold the hash
+    of all that is in there.
 
     Args:
         spec: Name and arguments.
@@ -79,7 +80,7 @@ def make_function(spec: GradientConfig, to_pixels: Callable[[Tensor], Tensor], d
     Raises:
         UserError: If there is no such module or name, or it does not take these arguments (a TypeError or ValueError).
     """
-    make = _find(str(spec.function))
+    make = find_named("guidance.gradient.function", str(spec.function), "edm2lite.guidance.clip:clip_similarity")
     arguments: dict[str, Any] = {**spec.arguments, "to_pixels": to_pixels, "device": device}
     try:
         inspect.signature(make).bind(**arguments)
@@ -91,23 +92,3 @@ def make_function(spec: GradientConfig, to_pixels: Callable[[Tensor], Tensor], d
             f"guidance.gradient.function {spec.function} cannot be called with {', '.join(arguments)}: {e}; "
             "it must take guidance.gradient.arguments, and the keywords to_pixels and device"
         ) from e
-
-
-def _find(name: str) -> Callable[..., Function]:
-    """What "module:name" names."""
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UserError(
-            f"guidance.gradient.function is {name}; write module:name, as in edm2lite.guidance.clip:clip_similarity"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, TypeError) as e:  # TypeError: a relative name
-        raise UserError(
-            f"guidance.gradient.function {name}: {module_name} cannot be imported ({e}); install it, or set PYTHONPATH"
-        ) from e
-    made = getattr(module, attribute, None)
-    if not callable(made):
-        have = ", ".join(sorted(n for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")))
-        raise UserError(f"guidance.gradient.function {name}: {module_name} has no function {attribute}; it has: {have}")
-    return made

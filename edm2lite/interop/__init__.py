@@ -3,8 +3,9 @@
 `EDM2Pipeline` needs diffusers, which is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edm2lite.lazy import lazy
 
 _EXPORTS = {
     "EDM2Pipeline": "edm2lite.interop.pipeline",
@@ -21,8 +22,4 @@ if TYPE_CHECKING:
     from edm2lite.interop.scheduler import EDMHeunScheduler
     from edm2lite.interop.unet import EDM2UNet
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'edm2lite.interop' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_EXPORTS[name]), name)
+__getattr__, __dir__ = lazy(__name__, _EXPORTS)

@@ -26,8 +26,7 @@ def export(cfg: ExportConfig) -> None:
         UserError: If a model cannot be loaded, or main and guide do not go together.
     """
     weights = cfg.guidance
-    guidance = GuidanceConfig(weight=weights.weight, interval=weights.interval, schedule=weights.schedule)
-    pair = load_pair(cfg.main, cfg.guide, guidance, device="cpu", vae=cfg.vae, models=cfg.models)
+    pair = load_pair(cfg.main, cfg.guide, GuidanceConfig.of(weights), device="cpu", vae=cfg.vae, models=cfg.models)
     pair.check()
     dest = Path(cfg.dest).resolve()
     dest.parent.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,7 @@ def preflight(cfg: ExportConfig) -> None:
     """
     if find_spec("diffusers") is None:
         raise UserError("export needs diffusers: pip install 'edm2lite[diffusers]'")
-    weights = cfg.guidance
-    all_guides(cfg.guide, GuidanceConfig(weight=weights.weight, interval=weights.interval, schedule=weights.schedule))
+    all_guides(cfg.guide, GuidanceConfig.of(cfg.guidance))
     check_model(cfg.main, "main", cfg.models)
     if cfg.guide.path is not None:
         check_model(cfg.guide, "guide", cfg.models)

@@ -39,18 +39,17 @@ class ClassScore:
     """See `class_score`."""
 
     def __init__(self, loaded: LoadedClassifier, sigma: float):
-        self.classifier, self.sigma, self.path = loaded.classifier, sigma, loaded.path
-        self.weights_sha256 = loaded.fingerprint
+        self.module, self.sigma, self.path = loaded.classifier, sigma, loaded.path
 
     def __call__(self, denoised: Tensor, sigma: Any, labels: Tensor | None) -> Tensor:
         if labels is None:
             raise UserError(
                 f"class_score by {self.path} needs labels, but the main model has no classes; use another main"
             )
-        shape = [self.classifier.img_channels, self.classifier.img_resolution, self.classifier.img_resolution]
+        shape = [self.module.img_channels, self.module.img_resolution, self.module.img_resolution]
         if list(denoised.shape[1:]) != shape:
             raise UserError(
                 f"the classifier {self.path} sees images of shape {shape}, the main model makes {list(denoised.shape[1:])}; "
                 "both must be trained on the same data"
             )
-        return self.classifier(denoised, self.sigma).log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
+        return self.module(denoised, self.sigma).log_softmax(dim=1).gather(1, labels[:, None])[:, 0]

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from edm2lite.config import SamplerConfig
 from edm2lite.errors import UserError
+from edm2lite.guidance.wrapper import Denoise
 from edm2lite.sampling.seeded import SeededStreams
 from edm2lite.sampling.solve import solve
-
-Denoise = Callable[..., Tensor]
 
 
 class Samples(NamedTuple):
@@ -93,7 +92,7 @@ def _sample(job: Job, batch: list[int]) -> Samples:
     padded = batch + [batch[-1]] * (job.batch_size - len(batch))
     streams = SeededStreams(padded, job.device)
     noise = streams.randn(job.shape)
-    labels = _labels(job, streams, padded) if job.label_dim else None
+    labels = _labels(streams, padded, job.label_dim, job.label, job.labels) if job.label_dim else None
     images = solve(job.sampler, job.denoiser(padded), noise, labels=labels, randn_like=streams.randn_like)
     if not images.isfinite().all():
         raise UserError(
@@ -103,14 +102,27 @@ def _sample(job: Job, batch: list[int]) -> Samples:
     return Samples(batch, images[:count], job.decode(images)[:count], None if labels is None else labels[:count])
 
 
-def _labels(job: Job, streams: SeededStreams, seeds: Sequence[int]) -> Tensor:
+def _labels(streams: SeededStreams, seeds: Sequence[int], label_dim: int, label: int | None, labels: str) -> Tensor:
     """Classes of the samples; the seed's own is drawn in any case, so that the noise after it stays the same."""
-    drawn = streams.randint(job.label_dim)
-    if job.label is not None:
-        return torch.full_like(drawn, job.label)
-    if job.labels == "balanced":
-        return torch.tensor([seed % job.label_dim for seed in seeds]).to(drawn)
+    drawn = streams.randint(label_dim)
+    if label is not None:
+        return torch.full_like(drawn, label)
+    if labels == "balanced":
+        return torch.tensor([seed % label_dim for seed in seeds]).to(drawn)
     return drawn
+
+
+def classes(
+    seeds: Sequence[int], shape: tuple[int, int, int], label_dim: int, label: int | None = None, labels: str = "uniform"
+) -> dict[int, int]:
+    """The class of each seed's image, as `generate` draws it for a `Job` of these values; empty without classes."""
+    found: dict[int, int] = {}
+    for start in range(0, len(seeds) if label_dim else 0, 256):
+        some = seeds[start : start + 256]
+        streams = SeededStreams(some)
+        streams.randn(shape)  # comes before the label in each stream
+        found |= zip(some, _labels(streams, some, label_dim, label, labels).tolist(), strict=True)
+    return found
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from edm2lite.config import SamplerConfig
-from edm2lite.config.units import check_range
+from edm2lite.config.sampling import check_sigmas
 from edm2lite.errors import UserError
 
 
@@ -31,9 +30,7 @@ def choose_levels(
     if sigmas is None:
         return karras_sigmas(num_steps, sigma_min, sigma_max, rho)
     levels = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").tolist()
-    falling = all(a > b for a, b in pairwise(levels))
-    ok = len(levels) >= 2 and falling and levels[-1] > 0 and levels[0] < math.inf
-    check_range("sigmas", ok, levels, "at least two falling noise levels above 0 (0 itself is added)")
+    check_sigmas("sigmas", levels)
     return torch.tensor([*levels, 0.0], dtype=torch.float64)
 
 

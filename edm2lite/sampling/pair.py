@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edm2lite.config import SD_VAE, GuidanceConfig, GuideConfig, ModelRef, SamplerConfig, all_guides, plain
 from edm2lite.data.devices import pick_device
@@ -22,7 +22,7 @@ from edm2lite.sampling.describe import describe_model, essence
 from edm2lite.sampling.generate import Job, Samples, check_label, generate
 from edm2lite.snapshots.classifiers import LoadedClassifier, load_classifier
 from edm2lite.snapshots.fetch import resolve
-from edm2lite.snapshots.files import SnapshotInfo
+from edm2lite.snapshots.files import SnapshotInfo, fingerprint
 from edm2lite.snapshots.load import LoadedModel, load_model
 from edm2lite.snapshots.posthoc import reconstruct_for
 
@@ -64,17 +64,31 @@ class Pair:
         """Classes that samples are drawn from: those of the main model, or of the classifier that guides it."""
         return self.main.info.label_dim or (self.classifier.info.label_dim if self.classifier else 0)
 
-    def check(self, label: int | None = None) -> None:
-        """Raise a UserError if the networks do not go together, there is no such class, or nothing would see it."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an encoded image, (C, H, W)."""
+        info = self.main.info
+        return info.img_channels, info.img_resolution, info.img_resolution
+
+    def check(self, label: int | None = None, labels: str = "uniform") -> None:
+        """Raise a UserError if the networks do not go together, there is no such class, or nothing would see classes asked for.
+
+        Args:
+            label: One class for all images.
+            labels: Otherwise, how classes are chosen; see `Job`.
+        """
         check_label(label, self.label_dim)
-        if label is not None and not self._sees_labels:
-            raise UserError(
-                f"label is {label}, but main is unconditional and nothing else sees labels; leave one of the two out"
-            )
+        for what, asked in ((f"label is {label}", label is not None), (f"labels is {labels}", labels != "uniform")):
+            if asked and not (self.label_dim and self._sees_labels):
+                raise UserError(
+                    f"{what}, but main is unconditional and nothing else sees labels; leave it out, or use a conditional main"
+                )
         for guide, _ in self.guides:
             self._check_together(guide.denoiser, guide.info, "guide")
         if self.classifier is not None:
             self._check_together(self.classifier.classifier, self.classifier.info, "classifier")
+            for guide, _ in self.guides:  # it gets the classifier's classes if main has none
+                check_together(guide.denoiser, self.classifier.classifier, "classifier", of="guide")
 
     @property
     def _sees_labels(self) -> bool:
@@ -105,7 +119,6 @@ class Pair:
             seeds, sampler, batch_size, label, labels, on_halved: See `generate` and its `Job`.
             record: Called with noise level and result of every evaluation of the guided denoiser.
         """
-        info = self.main.info
         weights(self.guides, sampler)  # refuses a guide without effect before anything is computed
 
         def denoiser(seeds: Sequence[int]) -> Denoise:
@@ -113,7 +126,7 @@ class Pair:
             return denoise if record is None else _Recorded(denoise, record)
 
         job = Job(
-            denoiser=denoiser, shape=(info.img_channels, info.img_resolution, info.img_resolution),
+            denoiser=denoiser, shape=self.shape,
             label_dim=self.label_dim, sampler=sampler, batch_size=batch_size, decode=self.encoder.decode,
             label=label, labels=labels, device=self.device,
         )  # fmt: skip
@@ -154,8 +167,8 @@ class Pair:
             described["classifier"] = describe_model(self.classifier) | {"scale": self.guidance.classifier.scale}
         if self.guidance.gradient.scale:
             described["gradient"] = plain(vars(self.guidance.gradient))
-            if weights_sha256 := getattr(self._parts.function, "weights_sha256", None):
-                described["gradient"] |= {"weights_sha256": weights_sha256}
+            if self._function_sha256 is not None:
+                described["gradient"] |= {"weights_sha256": self._function_sha256}
         if self.main.info.encoder["name"] == "vae":
             described["vae"] = self.vae
         return described
@@ -163,6 +176,12 @@ class Pair:
     def identity(self) -> dict[str, Any]:
         """The `essence` of everything in `describe`: equal for two pairs that make the same images."""
         return {name: essence(part) for name, part in self.describe().items()}
+
+    @cached_property
+    def _function_sha256(self) -> str | None:
+        """Hash of the weights of the function that guides, if it has any."""
+        module = getattr(self._parts.function, "module", None)
+        return fingerprint(module) if isinstance(module, nn.Module) else None
 
     @cached_property
     def _parts(self) -> Parts:

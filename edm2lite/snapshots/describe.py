@@ -11,10 +11,9 @@ import torch
 from edm2lite.config import InfoConfig, NetworkConfig, Nimg, plain
 from edm2lite.errors import UserError
 from edm2lite.files import sha256
-from edm2lite.snapshots.fetch import locate
-from edm2lite.snapshots.files import SnapshotInfo, read_info
+from edm2lite.snapshots.files import SnapshotInfo
+from edm2lite.snapshots.find import find
 from edm2lite.snapshots.index import StoredSnapshot, snapshots_until, stored_snapshots
-from edm2lite.snapshots.load import read_published
 
 _ALWAYS_SHOWN = ("model_channels", "channel_mult", "num_blocks", "attn_resolutions")
 
@@ -35,22 +34,16 @@ def describe(path: str, nimg: Nimg | None = None, ema: float | None = None) -> d
     Raises:
         UserError: If there is no such model, or a file of one is asked for another nimg or ema than its own.
     """
-    place = Path(locate(path, nimg, ema))
-    if not place.exists():
-        raise UserError(f"{path} does not exist; it must be a run directory, a .safetensors or .pkl file, or its URL")
-    file = _stored_file(place, nimg, ema) if place.is_dir() else place
-    info = read_published(file)[0] if file.suffix == ".pkl" else read_info(file)
-    for name, asked, stored in (("nimg", nimg, info.nimg), ("ema", ema, info.sigma_rel)):
-        if asked is not None and asked != stored:
-            raise UserError(f"{path} is one snapshot with {name} {stored}; leave {name} out, or name the run directory")
-    found = {
+    found = find(path, nimg, ema, choose=_stored_file)
+    file = {
         "path": path,
-        "type": _type(place),
-        "file": str(file),
-        "bytes": file.stat().st_size,
-        "sha256": sha256(file),
+        "type": _type(found.place),
+        "file": str(found.path),
+        "bytes": found.path.stat().st_size,
+        "sha256": sha256(found.path),
     }
-    return found | _describe_info(info) | ({"stored": _times(stored_snapshots(place))} if place.is_dir() else {})
+    stored = {"stored": _times(stored_snapshots(found.place))} if found.place.is_dir() else {}
+    return file | _describe_info(found.info) | stored
 
 
 def _type(place: Path) -> str:

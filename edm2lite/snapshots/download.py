@@ -41,7 +41,7 @@ def download(url: str, expected: str | None = None) -> Path:
     """The file behind a URL in the cache, downloaded if it is not there; of several processes one does it, the others wait.
 
     Args:
-        url: http, https or file; its path must end in .pkl or .safetensors.
+        url: http, https or file; without `expected` its path must end in .pkl or .safetensors.
         expected: sha256 that the file must have; a download that has another is not kept.
 
     Raises:
@@ -49,7 +49,7 @@ def download(url: str, expected: str | None = None) -> Path:
         UserError: If it cannot be had: no network, disk full, another hash.
     """
     name = _file_name(url)
-    if not name.endswith(SUFFIXES):
+    if expected is None and not name.endswith(SUFFIXES):
         raise UserError(f"{url} names no model file; it must end in {' or '.join(SUFFIXES)}")
     path = cache_dir() / "models" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     if not _whole(path):

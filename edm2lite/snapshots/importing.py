@@ -156,8 +156,8 @@ def _import(item: Import, dtype: str) -> None:
     """
     import torch
 
-    from edm2lite.snapshots.files import save_snapshot
-    from edm2lite.snapshots.load import load_weights, read_published
+    from edm2lite.snapshots.files import load_weights, save_snapshot
+    from edm2lite.snapshots.nvidia import read_published
 
     if item.dest.exists():
         _check_made_from(item, dtype)

@@ -4,49 +4,46 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from edm2lite.config import Nimg
-from edm2lite.data.encoders import VAE_STATISTICS, make_encoder
-from edm2lite.errors import UserError, unknown_name
+from edm2lite.network.classifier import Network
 from edm2lite.network.denoiser import Denoiser
-from edm2lite.snapshots.fetch import locate
-from edm2lite.snapshots.files import (
-    SnapshotInfo,
-    fingerprint,
-    first_line,
-    load_weights,
-    network_config,
-    read_info,
-    read_tensors,
-)
-from edm2lite.snapshots.nvidia_pickle import PublishedSnapshot, read_nvidia_pickle
-from edm2lite.snapshots.posthoc import find_or_reconstruct
-from edm2lite.snapshots.published import NVIDIA_LICENCE, parse_file_name
+from edm2lite.snapshots.files import SnapshotInfo, fingerprint, load_weights
+from edm2lite.snapshots.find import find
+
+Net = TypeVar("Net", bound=Network)
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A denoiser with what it is and where it came from.
+class Loaded(Generic[Net]):
+    """A network with what it is and where it came from.
 
     Attributes:
-        denoiser: Ready for use, frozen.
+        net: Ready for use, frozen.
         info: What the snapshot is of.
         path: The file its weights were read from.
     """
 
-    denoiser: Denoiser
+    net: Net
     info: SnapshotInfo
     path: Path
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over names and bytes of all weights: the identity of the model wherever its file lies."""
-        return fingerprint(self.denoiser)
+        return fingerprint(self.net)
+
+
+class LoadedModel(Loaded[Denoiser]):
+    """A denoiser with what it is and where it came from."""
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The network."""
+        return self.net
 
 
 def load_denoiser(
@@ -76,49 +73,5 @@ def load_model(
     device: torch.device | str = "cpu",
 ) -> LoadedModel:  # fmt: skip
     """Like `load_denoiser`, with provenance."""
-    nimg, ema = None if nimg is None else Nimg(nimg), None if ema is None else float(ema)
-    path = Path(locate(os.fspath(path), nimg, ema))
-    if not path.exists():
-        raise UserError(
-            f"model {path} does not exist; it must be a run directory, a .safetensors or a .pkl file, or its URL"
-        )
-    if path.is_dir():
-        path = find_or_reconstruct(path, nimg, ema)
-    info, tensors = read_published(path) if path.suffix == ".pkl" else (read_info(path), read_tensors(path))
-    for name, asked, stored in (("nimg", nimg, info.nimg), ("ema", ema, info.sigma_rel)):
-        if asked is not None and asked != stored:
-            raise UserError(
-                f"{path} is one snapshot with {name} {'unknown' if stored is None else stored}, but {name} {asked} was "
-                f"asked for; leave {name} out, or name the run directory"
-            )
-    return LoadedModel(load_weights(info, tensors, path).to(device), info, path)
-
-
-def read_published(path: Path) -> tuple[SnapshotInfo, dict[str, Tensor]]:
-    """Snapshot in NVIDIA's layout, as ours; time and EMA length are what the file's name says, if it says them."""
-    published, named = read_nvidia_pickle(path), parse_file_name(path.name)
-    arguments = {k: v for k, v in published.network.init_kwargs.items() if k != "use_fp16"}
-    try:
-        shape: dict[str, Any] = {k: arguments.pop(k) for k in ("img_resolution", "img_channels", "label_dim")}
-        if not all(type(v) is int and v >= 0 for v in shape.values()):
-            raise TypeError("sizes must be whole numbers")
-        info = SnapshotInfo(
-            network=network_config(arguments), encoder=_encoder(published), licence=NVIDIA_LICENCE, **shape,
-            nimg=named.nimg if named else None, sigma_rel=named.ema if named else None,
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as e:
-        raise UserError(f"{path}: no EDM2 denoiser that can be used here ({type(e).__name__}: {first_line(e)})") from e
-    return info, {name: torch.from_numpy(array) for name, array in published.tensors.items()}
-
-
-def _encoder(published: PublishedSnapshot) -> dict[str, Any]:
-    """Specification of the encoder that a published snapshot names, with its own statistics if it has any."""
-    if published.encoder is None or published.encoder.class_name == "StandardRGBEncoder":
-        return {"name": "rgb", "scale": 127.5}
-    if published.encoder.class_name != "StabilityVAEEncoder":
-        raise unknown_name("encoder", published.encoder.class_name, ("StandardRGBEncoder", "StabilityVAEEncoder"))
-    arguments = published.encoder.init_kwargs
-    statistics = {k: np.asarray(arguments[k], np.float64).tolist() for k in VAE_STATISTICS if k in arguments}
-    spec = {"name": "vae", **statistics}
-    make_encoder(spec)
-    return spec
+    found = find(path, None if nimg is None else Nimg(nimg), None if ema is None else float(ema))
+    return LoadedModel(load_weights(found.info, found.tensors(), found.path).to(device), found.info, found.path)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from edm2lite.config import ConvertConfig
 from edm2lite.data.prepare.convert import convert
+from tests.data.vae import tiny_vae
 
 CLASSES = ["n01440764", "n01443537", "n02110341"]
 UNREADABLE = ["n01440764/bad_corrupt.JPEG", "n01440764/bad_empty.JPEG", "n01440764/bad_truncated.JPEG"]
@@ -81,13 +81,7 @@ def small_chunks(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def vae(tmp_path_factory) -> str:
-    """A random AutoencoderKL that divides sizes by 8, in a folder."""
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(0)
-    net = diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=64,
-    )  # fmt: skip
+    """`tiny_vae` in a folder."""
     folder = tmp_path_factory.mktemp("vae")
-    net.save_pretrained(folder, safe_serialization=True)
+    tiny_vae().save_pretrained(folder, safe_serialization=True)
     return str(folder)

@@ -8,6 +8,7 @@ import torch
 from edm2lite import RGBEncoder, VAEEncoder
 from edm2lite.data.encoders import make_encoder
 from edm2lite.errors import UserError
+from tests.data.vae import tiny_vae
 
 
 def test_rgb_published(golden):
@@ -47,12 +48,7 @@ def test_unit_pixels_are_those_of_decode_before_rounding():
 
 @pytest.mark.filterwarnings("ignore")
 def test_vae_pixels_and_back():
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(0)
-    vae = diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=64,
-    )  # fmt: skip
+    vae = tiny_vae()
     encoder = VAEEncoder(vae, batch_size=2)
     pixels = torch.randint(256, (3, 3, 64, 64), dtype=torch.uint8)
     moments = encoder.moments(pixels)

@@ -6,11 +6,13 @@ import sys
 import pytest
 import torch
 
-from edm2lite.config import GradientConfig
+from edm2lite.config import GradientConfig, GuidanceConfig, ModelRef
 from edm2lite.data.encoders import RGBEncoder
 from edm2lite.errors import UserError
 from edm2lite.guidance.clip import Preprocess, clip_similarity
 from edm2lite.guidance.gradient import gradient_guided, make_function
+from edm2lite.sampling.pair import load_pair
+from tests.conftest import GOLDEN
 
 open_clip = pytest.importorskip("open_clip")
 NAME = "edm2lite-tiny"
@@ -92,6 +94,20 @@ def test_guided_images_are_more_similar(spec, through):
     with torch.no_grad():
         main, guided = (gradient_guided(denoise, function, scale, through)(x, sigma) for scale in (0.0, 5.0))
         assert (function(guided, sigma) > function(main, sigma) + 0.005).all()
+
+
+def test_the_identity_of_a_pair_holds_the_weights(weights, tmp_path):
+    state = torch.load(weights)
+    state["visual.proj"] = state["visual.proj"] + 1e-3
+    torch.save(state, tmp_path / "other.pt")
+    hashes = []
+    for file in (weights, tmp_path / "other.pt", weights):
+        arguments = {"prompt": "a zebra", "model": NAME, "pretrained": str(file)}
+        gradient = GradientConfig(function="edm2lite.guidance.clip:clip_similarity", arguments=arguments, scale=1.0)
+        main = ModelRef(path=str(GOLDEN / "snapshot-cond.pkl"))
+        pair = load_pair(main, ModelRef(), GuidanceConfig(gradient=gradient), device="cpu")
+        hashes.append(pair.identity()["gradient"]["weights_sha256"])
+    assert hashes[0] == hashes[2] != hashes[1] and len(hashes[0]) == 64
 
 
 def test_models_and_weights_that_are_not_there(weights, tmp_path):

@@ -1,22 +1,22 @@
 """The scheduler against our own solver, and its order of calls."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from edm2lite import sample_heun
 from edm2lite.errors import UserError
 from edm2lite.interop import EDMHeunScheduler
+from tests.guidance.gaussian import gaussian
 
-
-def gaussian(x, sigma, labels=None):
-    """The denoiser of data with standard deviation 0.5 around 0.2."""
-    return 0.2 + (x - 0.2) * 0.25 / (0.25 + sigma**2)
+denoise = partial(gaussian, mean=0.2)
 
 
 def solve(scheduler, noise):
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
-        x = scheduler.step(gaussian(scheduler.scale_model_input(x, t), t), t, x).prev_sample
+        x = scheduler.step(denoise(scheduler.scale_model_input(x, t), t), t, x).prev_sample
     return x
 
 
@@ -26,7 +26,7 @@ def test_is_bitwise_our_own_solver(num_steps):
     scheduler = EDMHeunScheduler(sigma_min=0.01, sigma_max=50, rho=5)
     for _ in range(2):  # set_timesteps begins anew
         scheduler.set_timesteps(num_steps)
-        expected = sample_heun(gaussian, noise, num_steps=num_steps, sigma_min=0.01, sigma_max=50, rho=5)
+        expected = sample_heun(denoise, noise, num_steps=num_steps, sigma_min=0.01, sigma_max=50, rho=5)
         assert torch.equal(solve(scheduler, noise), expected)
 
 

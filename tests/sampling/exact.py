@@ -1,8 +1,7 @@
-"""Data of which everything is known: Gaussian, N(mean, std^2) in every element.
+"""Data of which everything is known: Gaussian, whose denoiser stands in tests/guidance/gaussian.py.
 
-Its denoiser is (std^2 x + sigma^2 mean) / (std^2 + sigma^2). Along the ODE's solutions (x - mean) / sqrt(std^2 + sigma^2) is
-constant. All solvers are affine in x and in the fresh noise on such data, so mean and variance of their samples can be had
-without drawing any: from what they make of basis vectors.
+Along the ODE's solutions (x - mean) / sqrt(std^2 + sigma^2) is constant. All solvers are affine in x and in the fresh noise on
+such data, so mean and variance of their samples can be had without drawing any: from what they make of basis vectors.
 """
 
 import itertools
@@ -13,13 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MEAN, STD = 0.3, 0.5
+from tests.guidance.gaussian import STD, gaussian
+
+MEAN = 0.3
 Sampler = Callable[..., Tensor]
-
-
-def gaussian(x: Tensor, sigma: Tensor, labels: Tensor | None = None, mean: float = 0.0, std: float = STD) -> Tensor:
-    """The denoiser of N(mean, std^2)."""
-    return (std**2 * x + sigma**2 * mean) / (std**2 + sigma**2)
 
 
 def centred_away(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 
 from edm2lite import sample_ancestral
 from edm2lite.errors import UserError
+from tests.guidance.gaussian import STD
 from tests.sampling.exact import (
     MEAN,
-    STD,
     Recorder,
     centred_away,
     data_variance,

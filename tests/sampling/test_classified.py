@@ -8,6 +8,7 @@ from edm2lite.errors import UserError
 from edm2lite.network.classifier import Classifier
 from edm2lite.sampling.classified import class_score
 from edm2lite.sampling.pair import load_pair
+from edm2lite.snapshots.classifiers import load_classifier
 from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
 from tests.conftest import TINY
 
@@ -58,4 +59,6 @@ def test_the_identity_of_a_pair_holds_the_weights_of_its_function(tiny_run, tmp_
         pair = pair_with(tiny_run, tmp_path / "c.safetensors")
         identities.append(pair.identity())
     assert identities[0] == identities[2] != identities[1]
+    loaded = load_classifier(ModelRef(path=str(tmp_path / "c.safetensors")))
+    assert identities[2]["gradient"]["weights_sha256"] == loaded.fingerprint
     assert pair.evaluations(SamplerConfig(num_steps=3)) == {"main": 5, "gradient": 5}

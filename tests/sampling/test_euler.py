@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from edm2lite import karras_sigmas, sample_euler
+from tests.guidance.gaussian import gaussian
 from tests.sampling.exact import (
     alternating,
     data_variance,
     error_at_lowest_level,
-    gaussian,
     mean_and_variance,
     orders,
     uniform_in_lambda,

@@ -8,11 +8,11 @@ import torch
 from edm2lite import guided, karras_sigmas, load_denoiser, sample_heun, seeded_noise
 from edm2lite.sampling.seeded import SeededStreams
 from tests.conftest import GOLDEN
+from tests.guidance.gaussian import gaussian
 from tests.sampling.exact import (
     alternating,
     data_variance,
     error_at_lowest_level,
-    gaussian,
     mean_and_variance,
     orders,
     uniform_in_lambda,

@@ -7,7 +7,7 @@ from edm2lite import karras_sigmas, sample_heun
 from edm2lite.config import SamplerConfig
 from edm2lite.errors import UserError
 from edm2lite.sampling.noise_levels import choose_levels, noise_levels
-from tests.sampling.exact import gaussian
+from tests.guidance.gaussian import gaussian
 
 
 def test_noise_levels():
@@ -46,5 +46,17 @@ def test_explicit_levels_may_be_a_list_or_a_tensor(sigmas):
     "sigmas", [[], [1.0], [1.0, 2.0], [1.0, 1.0], [1.0, 0.0], [1.0, -1.0], [float("inf"), 1.0], [float("nan"), 1.0]]
 )
 def test_explicit_levels_that_cannot_be_walked_are_refused(sigmas):
-    with pytest.raises(UserError, match=r"sigmas is .*two falling noise levels above 0"):
+    with pytest.raises(UserError, match=r"^sigmas is .*two falling noise levels above 0"):
         choose_levels(sigmas, 32, 0.002, 80, 7)
+    with pytest.raises(UserError, match=r"^sampler.sigmas is .*two falling noise levels above 0"):
+        SamplerConfig(sigmas=tuple(sigmas))
+
+
+@pytest.mark.parametrize("setting", [{"S_min": 0.05}, {"S_max": 50.0}, {"S_noise": 1.003}])
+def test_settings_of_churn_without_churn_are_refused(setting):
+    (name,) = setting
+    with pytest.raises(
+        UserError, match=f"sampler.{name} is .* but sampler.S_churn is 0.*; set S_churn, or leave {name} out"
+    ):
+        SamplerConfig(**setting)
+    SamplerConfig(S_churn=10, **setting)

@@ -6,7 +6,8 @@ import torch
 from edm2lite.config import ClassifierConfig, GuidanceConfig, GuideConfig, ModelRef, SamplerConfig
 from edm2lite.errors import UserError
 from edm2lite.sampling.pair import load_pair
-from tests.conftest import GOLDEN
+from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
+from tests.conftest import GOLDEN, TINY, tiny_denoiser
 from tests.sampling.test_classified import save_classifier
 
 SAMPLER = SamplerConfig(num_steps=4)
@@ -18,6 +19,13 @@ def run(tiny_run, nimg=None, **settings):
 
 def pair_of(main, guide=ModelRef(), **guidance):  # noqa: B008
     return load_pair(main, guide, GuidanceConfig(**guidance), device="cpu")
+
+
+def save_denoiser(path, label_dim):
+    """A denoiser of random weights."""
+    info = SnapshotInfo(img_resolution=8, img_channels=1, label_dim=label_dim, network=TINY)
+    save_snapshot(path, tiny_denoiser(label_dim).state_dict(), info)
+    return ModelRef(path=str(path))
 
 
 def images(pair, seeds=(0, 1, 2), **settings):
@@ -115,8 +123,31 @@ def test_a_label_that_nothing_sees_is_an_error(tiny_run):
     blind = run(tiny_run, unconditional=True)
     with pytest.raises(UserError, match="label is 3, but main is unconditional and nothing else sees labels"):
         pair_of(blind).check(label=3)
-    pair_of(blind, run(tiny_run, 160), weight=2.0).check(label=3)
-    pair_of(run(tiny_run)).check(label=3)
+    with pytest.raises(UserError, match="labels is balanced, but main is unconditional and nothing else sees labels"):
+        pair_of(blind).check(labels="balanced")
+    pair_of(blind).check()
+    for pair in (pair_of(blind, run(tiny_run, 160), weight=2.0), pair_of(run(tiny_run))):
+        pair.check(label=3)
+        pair.check(labels="balanced")
+
+
+def test_balanced_labels_of_a_main_without_classes_are_an_error_unless_a_classifier_has_some(tmp_path):
+    main = save_denoiser(tmp_path / "main.safetensors", 0)
+    with pytest.raises(UserError, match="labels is balanced, but main is unconditional"):
+        pair_of(main).check(labels="balanced")
+    save_classifier(tmp_path / "c.safetensors")
+    classifier = ClassifierConfig(path=str(tmp_path / "c.safetensors"), scale=1.0)
+    pair_of(main, classifier=classifier).check(labels="balanced")
+
+
+def test_a_guide_gets_the_classifiers_classes_so_they_must_be_its_own(tmp_path):
+    main, ten, three = (save_denoiser(tmp_path / f"{n}.safetensors", n) for n in (0, 10, 3))
+    save_classifier(tmp_path / "c.safetensors")  # 10 classes
+    classifier = ClassifierConfig(path=str(tmp_path / "c.safetensors"), scale=1.0)
+    pair_of(main, ten, weight=2.0, classifier=classifier).check()
+    pair_of(main, three, weight=2.0).check()
+    with pytest.raises(UserError, match="guide and classifier have 3 and 10 classes"):
+        pair_of(main, three, weight=2.0, classifier=classifier).check()
 
 
 def test_a_classifier_of_other_images_is_refused(tiny_run, tmp_path):

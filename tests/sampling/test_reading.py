@@ -19,17 +19,19 @@ def test_the_same_images_from_every_format(form, tmp_path):
     for name in ("contact_sheet.png", "weights_sheet.png", "compare_sheet.png"):
         write_png(tmp_path / name, np.zeros((1, 99, 99), np.uint8))
     for path in [tmp_path, *tmp_path.glob("images.*")]:
-        names, read = open_images(path)
-        assert len(names) == 4 and "7" in names[2]
+        images = open_images(path)
+        assert len(images.names) == 4 and "7" in images.names[2]
         for i, pixels in enumerate(made(SEEDS, channels=3).pixels):
-            assert np.array_equal(read(i), pixels.numpy())
+            assert np.array_equal(images.read(i), pixels.numpy())
 
 
 def test_a_flat_folder_without_its_sheets(tmp_path):
     for name in ("contact_sheet", "weights_sheet", "compare_sheet", "b", "a"):
         write_png(tmp_path / f"{name}.png", np.full((1, 2, 2), ord(name[0]), np.uint8))
-    names, read = open_images(tmp_path)
-    assert len(names) == 2 and read(0)[0, 0, 0] == ord("a")
+    images = open_images(tmp_path)
+    assert len(images.names) == 2 and images.read(0)[0, 0, 0] == ord("a") and images.labels is None
+    write_png(tmp_path / "b.png", np.zeros((1, 2, 3), np.uint8))
+    assert open_images(tmp_path).fingerprint != images.fingerprint
 
 
 def test_what_cannot_be_measured(tmp_path):

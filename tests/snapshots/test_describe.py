@@ -46,7 +46,7 @@ def test_one_file_of_which_only_the_header_is_read(run_dir):
     path.write_bytes(whole[:-1000] + bytes(1000))  # other weights than their checksums say
     found = describe(str(path))
     assert found["ema"] == 0.1 and found["type"] == "snapshot" and "stored" not in found
-    with pytest.raises(UserError, match="is one snapshot with nimg 512; leave nimg out"):
+    with pytest.raises(UserError, match="is one snapshot with nimg 512, but nimg 2Ki was asked for; leave nimg out"):
         describe(str(path), Nimg("2Ki"))
 
 
@@ -54,6 +54,8 @@ def test_nvidia():
     found = describe(str(GOLDEN / "snapshot-cond.pkl"))
     assert found["type"] == "NVIDIA snapshot" and "CC BY-NC-SA" in found["licence"]
     assert (found["img_resolution"], found["img_channels"], found["label_dim"]) == (16, 3, 10)
+    with pytest.raises(UserError, match=r"is one snapshot with ema unknown, but ema 0\.1 was asked for"):
+        describe(str(GOLDEN / "snapshot-cond.pkl"), ema=0.1)
     assert found["nimg"] is None and found["architecture"]["model_channels"] == 32
 
 
@@ -82,5 +84,5 @@ def test_the_command(run_dir, capsys):
         == TINY
     )
     status, _, error = info("--path=nowhere")
-    assert status == 2 and error.startswith("error: nowhere does not exist")
+    assert status == 2 and error.startswith("error: model nowhere does not exist")
     assert info()[0] == 2

@@ -16,7 +16,8 @@ from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.files import read_info, read_metadata, read_tensors
 from edm2lite.snapshots.importing import import_snapshots
 from edm2lite.snapshots.index import stored_snapshots
-from edm2lite.snapshots.load import load_model, read_published
+from edm2lite.snapshots.load import load_model
+from edm2lite.snapshots.nvidia import read_published
 from tests.conftest import GOLDEN
 from tests.snapshots.server import serve
 

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from edm2lite import load_denoiser, posthoc_coefficients
+from edm2lite.config import ModelRef, Nimg
 from edm2lite.errors import UserError
+from edm2lite.snapshots.classifiers import load_classifier
 from edm2lite.snapshots.files import read_metadata, read_tensors
 from edm2lite.snapshots.index import stored_snapshots
 from edm2lite.snapshots.load import load_model
 from tests.conftest import GOLDEN
+from tests.sampling.test_classified import save_classifier
 
 
 @pytest.mark.parametrize("name", ["cond", "uncond", "guide"])
@@ -86,3 +89,24 @@ def test_errors_say_what_there_is(tiny_run, tmp_path):
         with pytest.raises(UserError, match=message):
             load_denoiser(**arguments)
     assert load_denoiser(file, nimg=320, ema=0.05).img_resolution == 8
+
+
+def test_classifiers_are_named_in_the_same_way(tmp_path):
+    file = tmp_path / "snapshots" / "1Ki-ema0.05.safetensors"
+    net = save_classifier(file, nimg=Nimg("1Ki"), sigma_rel=0.05)
+    for ref in (
+        ModelRef(path=str(tmp_path)),
+        ModelRef(path=str(file)),
+        ModelRef(path=str(file), nimg=Nimg(1024), ema=0.05),
+    ):
+        loaded = load_classifier(ref)
+        assert (loaded.path, loaded.info.nimg, loaded.label_dim) == (file, 1024, 10)
+        for name, tensor in loaded.classifier.state_dict().items():
+            assert torch.equal(tensor, net.state_dict()[name])
+    for ref, message in [
+        (ModelRef(path=str(tmp_path / "absent")), "^classifier .*absent does not exist"),
+        (ModelRef(path=str(file), nimg=Nimg(2048)), "one snapshot with nimg 1Ki, but nimg 2Ki was asked for"),
+        (ModelRef(path=str(GOLDEN / "snapshot-cond.pkl")), "holds a denoiser, but a classifier is needed"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            load_classifier(ref)

@@ -10,7 +10,7 @@ import pytest
 
 from edm2lite.config import SampleConfig
 from edm2lite.errors import UserError
-from edm2lite.sampling.launch import check_devices, launch
+from edm2lite.sampling.processes import check_devices, launch
 from edm2lite.sampling.write import sample
 from tests.conftest import ROOT, run_script
 from tests.sampling.test_write import config, files
@@ -47,7 +47,7 @@ def test_one_that_dies_does_not_take_the_others_along(tmp_path, monkeypatch):
 def test_a_signal_ends_all(signum, code, tmp_path):
     child = "import os, time; open(os.environ['RANK'], 'w').write(str(os.getpid())); time.sleep(60)"
     parent = (
-        "import sys; from edm2lite.sampling.launch import launch\n"
+        "import sys; from edm2lite.sampling.processes import launch\n"
         f"try: sys.exit(launch([sys.executable, '-c', {child!r}], 2))\n"
         "except KeyboardInterrupt: sys.exit(130)"
     )
