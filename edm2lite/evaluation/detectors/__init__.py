@@ -1,0 +1,1 @@
+"""Feature extractors: from images to the features that metrics compare."""
