@@ -1,0 +1,1 @@
+"""Metrics: numbers from features, with their errors; they know no images and no models."""
