@@ -1,19 +1,24 @@
 """Command lines. Parsing needs no torch, so `--help` and every wrong option answer at once; work is imported after it."""
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from edm2lite import __version__
 from edm2lite.commands import DATA, EVALUATE, SAMPLE, SNAPSHOT, TRAIN, Command
-from edm2lite.config import SampleConfig
+from edm2lite.config import MetricsConfig, SampleConfig
 from edm2lite.errors import UserError, unknown_name
+
+_WITH_PRESETS = (SampleConfig, MetricsConfig)
 
 
 class _Parser(ArgumentParser):
@@ -91,8 +96,10 @@ def _presets(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _with_preset(argv: Sequence[str]) -> list[str]:
+def _with_preset(argv: Sequence[str], command: Command) -> list[str]:
     """The options, after those of the file that `--preset NAME` names, so that they override it.
+
+    A command other than `sample` takes from the file what it has a use for: the pair, the sampler, the seeds.
 
     Raises:
         UserError: If there is no such preset; lists those of similar names.
@@ -104,7 +111,12 @@ def _with_preset(argv: Sequence[str]) -> list[str]:
         raise UserError(f"two presets: {named[0]} and {named[1]}; leave one of them out")
     if named[0] not in (names := pairs()):
         raise unknown_name("preset", named[0], difflib.get_close_matches(named[0], names, 8, 0.7) or names)
-    return ["-c", f"configs/pairs/{named[0]}.yaml", *argv]
+    path = f"configs/pairs/{named[0]}.yaml"
+    if command.config is SampleConfig:
+        return ["-c", path, *argv]
+    settings = yaml.safe_load(Path(_installed(path)).read_text())
+    known = {field.name for field in fields(command.config)}
+    return [*(f"--{name}={json.dumps(value)}" for name, value in settings.items() if name in known), *argv]
 
 
 def parse(name: str, command: Command, argv: Sequence[str]) -> Any:
@@ -115,13 +127,13 @@ def parse(name: str, command: Command, argv: Sequence[str]) -> Any:
     """
     parser = build_parser(name, command)
     try:
-        argv = _with_preset(argv) if command.config is SampleConfig else argv
+        argv = _with_preset(argv, command) if command.config in _WITH_PRESETS else argv
         namespace = parser.parse_args([_installed(argument) for argument in argv])
         namespace.pop("config", None)
         cfg = command.config(**vars(parser.instantiate(namespace)))
     except (ArgumentError, UnicodeDecodeError) as e:
         raise UserError(_plainly(str(e))) from e
-    if isinstance(cfg, SampleConfig) and cfg.preset is not None and not _presets(argv):
+    if isinstance(cfg, _WITH_PRESETS) and cfg.preset is not None and not _presets(argv):
         raise UserError(f"preset {cfg.preset} stands in a file; name it on the command line: --preset {cfg.preset}")
     return cfg
 

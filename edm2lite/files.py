@@ -99,6 +99,11 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def digest(data: Any) -> str:
+    """Hex digest of plain data, 32 digits: equal for equal data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def cache_dir() -> Path:
     """Where files go that can be made again: $EDM2LITE_CACHE, or ~/.cache/edm2lite."""
     return Path(os.environ.get("EDM2LITE_CACHE", Path.home() / ".cache" / "edm2lite"))

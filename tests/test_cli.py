@@ -101,11 +101,11 @@ def test_bad_input_is_one_error_line_and_exit_2(case, files, tiny_run):
 
 def test_bugs_keep_their_traceback(monkeypatch):
     from edm2lite import cli
-    from edm2lite.config import RefConfig
+    from edm2lite.config import SampleConfig
 
-    command = cli.Command(RefConfig, lambda cfg: 1 / 0, "")
+    command = cli.Command(SampleConfig, lambda cfg: 1 / 0, "")
     with pytest.raises(ZeroDivisionError):
-        cli.main({"ref": command}, "evaluate.py", [])
+        cli.main({"sample": command}, "sample.py", [])
 
 
 def test_the_installed_command_names_all_its_commands(monkeypatch, capsys):

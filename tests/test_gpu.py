@@ -124,3 +124,27 @@ def test_the_estimated_memory_is_what_a_step_takes(recompute):
         optimizer.zero_grad()
         ema.update(8 * step, 8)
     assert 0.75 < torch.cuda.max_memory_allocated() / sum(budget.memory(budget.setup)) < 1.25
+
+
+@pytest.mark.parametrize("name", ["inception", "dinov2"])
+def test_detectors_and_distances_agree_with_the_cpu(name):
+    """Random weights; features in float32 without TF32, the Frechet distance of them in float64."""
+    from edm2lite.evaluation.detectors.dinov2 import DINOv2
+    from edm2lite.evaluation.detectors.inception import Inception
+    from edm2lite.evaluation.metrics.frechet import FrechetReference
+    from edm2lite.evaluation.metrics.moments import Moments
+    from tests.evaluation.detectors.random_weights import random_images, randomise
+
+    detector = (Inception() if name == "inception" else DINOv2(depth=2)).eval().requires_grad_(False)
+    randomise(detector)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # must not be used
+    images = random_images(24, 3, 64, 64)
+    on_cpu, on_gpu = detector(images), detector.cuda()(images.cuda()).cpu()
+    assert (on_gpu - on_cpu).abs().max() <= 1e-4 * on_cpu.abs().max()
+    distances = []
+    for device in ("cpu", "cuda"):
+        moments = Moments(detector.dim)
+        moments.update(torch.randn(3000, detector.dim, generator=torch.Generator().manual_seed(0)))
+        reference = FrechetReference(moments.mu.to(device), moments.sigma.to(device))
+        distances.append(reference.distance((moments.mu + 0.1).to(device), moments.sigma.to(device)))
+    assert distances[0] == pytest.approx(distances[1], rel=1e-9)

@@ -5,7 +5,7 @@ derived from others is computed where it is used, never stored here.
 """
 
 from edm2lite.config.data import SD_VAE, CheckConfig, ConvertConfig, DataConfig, EncodeConfig
-from edm2lite.config.evaluation import MetricsConfig, RefConfig, ReportConfig, TableConfig, TableRow
+from edm2lite.config.evaluation import MeasureConfig, MetricsConfig, RefConfig
 from edm2lite.config.guidance import (
     ClassifierConfig,
     GradientConfig,
@@ -15,9 +15,12 @@ from edm2lite.config.guidance import (
     WeightConfig,
     all_guides,
 )
+from edm2lite.config.metrics import Metric, parse_metric, parse_metrics
 from edm2lite.config.models import ModelRef
+from edm2lite.config.reports import ReportConfig
 from edm2lite.config.sampling import SampleConfig, SamplerConfig
 from edm2lite.config.snapshots import ExportConfig, InfoConfig, PushConfig
+from edm2lite.config.tables import TableConfig, TableRow
 from edm2lite.config.training import (
     LoggingConfig,
     NetworkConfig,
@@ -26,6 +29,7 @@ from edm2lite.config.training import (
     TrainingConfig,
 )
 from edm2lite.config.units import Nimg, check_choice, check_range, parse_seeds, plain
+from edm2lite.config.watching import WatchConfig
 
 __all__ = [
     "SD_VAE",
@@ -40,6 +44,8 @@ __all__ = [
     "GuideConfig",
     "InfoConfig",
     "LoggingConfig",
+    "MeasureConfig",
+    "Metric",
     "MetricsConfig",
     "ModelRef",
     "NetworkConfig",
@@ -55,10 +61,13 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "TrainingConfig",
+    "WatchConfig",
     "WeightConfig",
     "all_guides",
     "check_choice",
     "check_range",
+    "parse_metric",
+    "parse_metrics",
     "parse_seeds",
     "plain",
 ]

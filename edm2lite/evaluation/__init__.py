@@ -1,1 +1,1 @@
-"""Evaluation: features, Frechet distance, tables and the report."""
+"""Evaluation: features, metrics with their errors, tables, sweeps, reports."""

@@ -1,7 +1,11 @@
 """What a model is, for manifests and ledgers, and which of it decides the images."""
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
+
+from edm2lite import __version__
 from edm2lite.config import ModelRef
 from edm2lite.snapshots.classifiers import LoadedClassifier
 from edm2lite.snapshots.fetch import provenance
@@ -29,3 +33,18 @@ def describe_model(model: LoadedModel | LoadedClassifier, ref: ModelRef | None =
         "licence": info.licence,
         "degradations": ref.degradations if ref else {},
     }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What images and numbers were made with: the device's name, and versions."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "versions": {"edm2lite": __version__} | {name: _version(name) for name in ("torch", "numpy", "pillow")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

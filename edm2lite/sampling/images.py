@@ -42,16 +42,18 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def decode_png(content: bytes, name: str | Path) -> np.ndarray:
-    """Pixels of a PNG, uint8 [C, H, W]: grey has one channel, everything else becomes RGB.
+    """Pixels of a PNG, uint8 [C, H, W], grey (C = 1) or RGB.
 
     Raises:
-        UserError: If the content is damaged; names the file.
+        UserError: If the content is damaged, or of another mode: transparency, palettes and 16 bits have no one meaning.
     """
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            pixels = np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
+            mode, pixels = picture.mode, np.asarray(picture)
     except (OSError, SyntaxError) as e:
         raise UserError(f"{name} cannot be read as an image ({e}); delete it and sample it again") from e
+    if mode not in ("L", "RGB"):
+        raise UserError(f"{name} is a picture of mode {mode}, not RGB or grey (L) of 8 bits; convert it, or remove it")
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 

@@ -2,22 +2,19 @@
 
 import json
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from edm2lite import __version__
 from edm2lite.config import SampleConfig, plain
 from edm2lite.errors import UserError
 from edm2lite.files import create_json, write_json
-from edm2lite.sampling.describe import essence
+from edm2lite.sampling.describe import essence, machine
 from edm2lite.sampling.pair import Pair
 from edm2lite.sampling.stores import open_store
 
 _BOOKS = {
-    "status", "format", "latents", "network_evaluations", "seeds", "num_images", "images_sha256", "batch_size_halved_to",
+    "status", "format", "latents", "network_evaluations", "seeds", "num_images", "images_sha256", "labels",
+    "batch_size_halved_to",
 }  # fmt: skip
 
 
@@ -74,11 +71,11 @@ class Manifest:
         """Remember that memory ran out, and images were then computed so many at a time."""
         (self.outdir / f".batch_size-{batch_size}").touch()
 
-    def complete(self, hashes: dict[int, str]) -> None:
-        """Write the manifest of a complete folder, with the SHA-256 of every image by its seed."""
+    def complete(self, hashes: dict[int, str], labels: dict[int, int]) -> None:
+        """Write the manifest of a complete folder, with the SHA-256 of every image and its class by its seed."""
         halved = sorted(int(marker.name.split("-")[1]) for marker in self._markers())
         notes = {"batch_size_halved_to": halved} if halved else {}
-        numbers = {"num_images": len(hashes), "images_sha256": hashes}
+        numbers = {"num_images": len(hashes), "images_sha256": hashes} | ({"labels": labels} if labels else {})
         write_json(self.path, {"status": "complete", **self.identity, **self.books, **notes, **numbers})
 
     def _markers(self) -> list[Path]:
@@ -111,16 +108,17 @@ class Manifest:
 def _identity(cfg: SampleConfig, pair: Pair) -> dict[str, Any]:
     """Everything that decides the bytes of an image besides its seed, as it reads back from JSON."""
     labels = {"uniform": "uniform, from the seed", "balanced": "balanced, seed modulo classes"}[cfg.labels]
-    device = pair.device
-    identity = pair.describe() | {
-        "sampler": plain(asdict(cfg.sampler)),
-        "encoder": pair.main.info.encoder,
-        "label": labels if cfg.label is None else cfg.label,
-        "batch_size": cfg.batch_size,
-        "precision": cfg.precision,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "versions": {"edm2lite": __version__} | {name: _version(name) for name in ("torch", "numpy", "pillow")},
-    }
+    identity = (
+        pair.describe()
+        | {
+            "sampler": plain(asdict(cfg.sampler)),
+            "encoder": pair.main.info.encoder,
+            "label": labels if cfg.label is None else cfg.label,
+            "batch_size": cfg.batch_size,
+            "precision": cfg.precision,
+        }
+        | machine(pair.device)
+    )
     return dict(json.loads(json.dumps(identity)))
 
 
@@ -130,10 +128,3 @@ def _difference(key: str, old: Any, new: Any) -> str:
         names = [k for k in {**old, **new} if old.get(k) != new.get(k)]
         return ", ".join(_difference(f"{key}.{k}", old.get(k), new.get(k)) for k in names)
     return f"{key} ({json.dumps(old)}, now {json.dumps(new)})"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -2,7 +2,8 @@
 
 import os
 
-from edm2lite.config import GuidanceConfig, ModelRef, TableConfig, all_guides, parse_seeds
+from edm2lite.config import DataConfig, GuidanceConfig, ModelRef, TableConfig, all_guides, parse_seeds
+from edm2lite.config.cells import cells
 from edm2lite.errors import UserError
 from edm2lite.ranks import parse_shard
 from edm2lite.snapshots.fetch import resolve
@@ -34,17 +35,17 @@ def preflight_table(cfg: TableConfig) -> None:
         raise UserError(
             "the table has no rows; give some in a YAML file: evaluate.py table -c configs/tables/digits.yaml"
         )
-    check_reference_exists(cfg.ref)
-    for row in cfg.rows:
-        check_model(resolve(cfg.main_of(row), cfg.models), "main")
-        for guide in cfg.guides_of(row):
-            check_model(resolve(guide, cfg.models), "guide")
-        classifier = row.guided_by(row.weights[0]).classifier
-        if classifier.path is not None:
-            check_model(resolve(classifier.model, cfg.models), "classifier")
+    parse_shard(cfg.shard)
+    check_reference_exists(cfg.ref, cfg.ref_data)
+    parts = {(part, ref.path, ref.nimg, ref.ema): ref for setting in cells(cfg) for part, ref in setting.parts}
+    for (part, *_), ref in parts.items():
+        check_model(ref, part, cfg.models)
 
 
-def check_reference_exists(path: str) -> None:
-    """Raise a UserError that says how to make them unless there are reference statistics."""
+def check_reference_exists(path: str, data: DataConfig | None = None) -> None:
+    """Raise a UserError that says how to make them, of `data` if known, unless there are reference statistics."""
     if not os.path.isfile(path):
-        raise UserError(f"reference statistics {path} do not exist; make them with: evaluate.py ref --out {path}")
+        named = "" if data is None else f" --data.path {data.path}" if data.path else f" --data.name {data.name}"
+        raise UserError(
+            f"reference statistics {path} do not exist; make them with: evaluate.py ref --out {path}{named}"
+        )

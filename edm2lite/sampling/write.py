@@ -7,6 +7,7 @@ from edm2lite.config import SampleConfig, parse_seeds
 from edm2lite.data.prepare.workspace import room_on_disk
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import is_first_rank, parse_shard
+from edm2lite.sampling.generate import classes
 from edm2lite.sampling.look import write_looks
 from edm2lite.sampling.manifest import Manifest
 from edm2lite.sampling.outdir import check_outdir
@@ -28,7 +29,7 @@ def sample(cfg: SampleConfig) -> None:
     pair = load_pair(
         cfg.main, cfg.guide, cfg.guidance, device=cfg.device, precision=cfg.precision, vae=cfg.vae, models=cfg.models
     )
-    pair.check(cfg.label)
+    pair.check(cfg.label, cfg.labels)
     manifest, store = Manifest(cfg, pair), open_store(outdir, cfg.format, cfg.latents)
     with room_on_disk(outdir):
         manifest.begin(bool(_missing(store, seeds)), alone=shard.count == 1)
@@ -64,5 +65,5 @@ def _finish(cfg: SampleConfig, pair: Pair, store: Store, manifest: Manifest) -> 
     images = store.images()
     write_looks(cfg, pair, images)
     hashes = {seed: hashlib.sha256(images.content(seed)).hexdigest() for seed in images.seeds}
-    manifest.complete(hashes)
+    manifest.complete(hashes, classes(images.seeds, pair.shape, pair.label_dim, cfg.label, cfg.labels))
     print(f"{len(hashes)} images in {cfg.outdir}; look at {Path(cfg.outdir) / 'contact_sheet.png'}")

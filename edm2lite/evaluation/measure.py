@@ -1,0 +1,180 @@
+"""The commands `ref` and `metrics`: statistics of a reference set, and metrics of images against them."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edm2lite.config import MetricsConfig, RefConfig, parse_seeds, plain
+from edm2lite.data.datasets import DATASETS, load_dataset
+from edm2lite.data.devices import pick_device
+from edm2lite.errors import UserError
+from edm2lite.evaluation.detectors.detector import Detector
+from edm2lite.evaluation.detectors.load import load_detector
+from edm2lite.evaluation.meter import Meter, extract
+from edm2lite.evaluation.metrics.moments import Moments
+from edm2lite.evaluation.reference import Reference, Statistics, load_reference
+from edm2lite.evaluation.score import Score
+from edm2lite.evaluation.shards import FeatureStore, chunks
+from edm2lite.evaluation.sources import DatasetSource, FileSource, PairSource, Source
+from edm2lite.files import write_json
+from edm2lite.progress import progress_bar
+from edm2lite.ranks import is_first_rank, parse_shard
+from edm2lite.sampling.describe import machine
+from edm2lite.sampling.pair import load_pair
+from edm2lite.sampling.reading import open_images
+
+
+def compute_reference(cfg: RefConfig) -> Reference | None:
+    """Statistics of all images of a dataset, written to `cfg.out`; None if other processes are still at work."""
+    if cfg.source is not None:
+        return _say(_copy(load_reference(cfg.source), cfg.out))
+    source = _reference_source(cfg)
+    names = cfg.detectors or ((source.name,) if source.name in DATASETS else ("inception", "dinov2"))
+    detectors = [load_detector(name, cfg.detector_files.get(name), pick_device(cfg.device)) for name in names]
+    store, shard = FeatureStore(Path(f"{cfg.out}.features"), source.identity), parse_shard(cfg.shard)
+    share = source.keys[shard.index :: shard.count]
+    with progress_bar(len(share), "reference", disable=not is_first_rank()) as bar:
+        extract(source, detectors, store, share, bar)
+    if others := sum(len(store.missing(detector, source.keys)) for detector in detectors):
+        print(f"{cfg.out}: shard {shard.index}/{shard.count} is done; other shards lack {others} features")
+        return None
+    found = {detector.name: _statistics(store, detector, source.keys, cfg.features) for detector in detectors}
+    data = {"name": source.name, "num_images": len(source.keys), **source.identity}
+    ref = Reference(path=cfg.out, data=data, statistics=found)
+    ref.save()
+    for detector in detectors:
+        store.remove(detector, source.keys)
+    return _say(ref)
+
+
+def _reference_source(cfg: RefConfig) -> Source:
+    if cfg.images is not None:
+        return _files(cfg.images, cfg.batch_size)
+    return DatasetSource(load_dataset(cfg.data), cfg.batch_size)
+
+
+def _copy(ref: Reference, out: str) -> Reference:
+    copy = Reference(path=out, data=ref.data, statistics=ref.statistics)
+    copy.save()
+    return copy
+
+
+def _say(ref: Reference) -> Reference:
+    name = ref.data.get("name", ref.data.get("file"))
+    for detector, s in ref.statistics.items():
+        title = s.identity["detector"] if s.identity else f"{detector}, as its publisher computed it"
+        print(f"{ref.path}: {s.num_images or 'unknown number of'} images of {name}, detector {title}")
+    return ref
+
+
+def _statistics(store: FeatureStore, detector: Detector, keys: Sequence[int], kept: int) -> Statistics:
+    """Moments of all features, streamed, and some features themselves, spread evenly."""
+    moments = Moments(detector.dim)
+    for part in chunks(store, detector, keys):
+        moments.update(part.x)
+    picks = np.linspace(0, len(keys) - 1, min(kept, len(keys))).round().astype(int)
+    some = store.read(detector, [keys[i] for i in picks]) if kept else None
+    return Statistics(
+        mu=moments.mu.numpy(), sigma=moments.sigma.numpy(), num_images=len(keys), identity=detector.identity,
+        features=None if some is None else some.x.numpy(),
+        labels=None if some is None or some.labels is None else some.labels.numpy(),
+    )  # fmt: skip
+
+
+def compute_metrics(cfg: MetricsConfig) -> dict[str, Any] | None:
+    """Metrics of files, or of a pair's images, printed and written to `cfg.out`; None if other processes are still at work."""
+    meter = Meter(cfg)
+    source = _files(cfg.images, cfg.batch_size) if cfg.images is not None else _pair_source(cfg)
+    blocks = split(source, cfg.blocks, cfg.num_images)
+    keys, shard = [key for block in blocks for key in block], parse_shard(cfg.shard)
+    share = keys[shard.index :: shard.count]
+    with progress_bar(len(share), "metrics", disable=not is_first_rank()) as bar:
+        meter.extract(source, share, bar)
+    if others := meter.missing(source, keys):
+        print(f"shard {shard.index}/{shard.count} is done; other shards lack {len(others)} images")
+        return None
+    scores = [meter.score(source, block) for block in blocks]
+    result = describe(meter, source, cfg, scores)
+    if cfg.out:
+        write_json(cfg.out, result)
+    meter.finish(source, keys)
+    for metric in meter.metrics:
+        print(line(metric.title, [score[metric.name] for score in scores]))
+    return result
+
+
+def split(source: Source, blocks: int, num_images: int | None) -> list[list[int]]:
+    """The keys of each block.
+
+    Raises:
+        UserError: If there are fewer images than that needs, or they cannot be split evenly; says the way out.
+    """
+    there = len(source.keys)
+    each = num_images or there // blocks
+    if each < 2 or blocks * each > there:
+        needed = f"{blocks} blocks of {max(each, 2)}" if blocks > 1 else f"{max(each, 2)}"
+        raise UserError(
+            f"{source.name} has {there} images, {needed} are needed; sample the rest, or give --num_images {there // blocks} "
+            "(a Frechet distance of fewer images is larger: not comparable with published ones of 50000)"
+        )
+    if num_images is None and there % blocks:
+        raise UserError(f"{there} images cannot be split evenly into {blocks} blocks; give --num_images {each}")
+    return [list(source.keys[i * each : (i + 1) * each]) for i in range(blocks)]
+
+
+def _files(path: str, batch_size: int) -> FileSource:
+    images = open_images(path)
+    if len(images.names) < 2:
+        raise UserError(
+            f"{path} holds {len(images.names)} images; at least 2 are needed (sample.py writes such a folder)"
+        )
+    return FileSource(images, batch_size)
+
+
+def _pair_source(cfg: MetricsConfig) -> PairSource:
+    pair = load_pair(
+        cfg.main, cfg.guide, cfg.guidance, device=cfg.device, precision=cfg.precision, vae=cfg.vae, models=cfg.models
+    )
+    return PairSource(pair, parse_seeds(cfg.seeds), cfg.sampler, cfg.batch_size, cfg.labels)
+
+
+def describe(meter: Meter, source: Source, cfg: MetricsConfig, scores: Sequence[dict[str, Score]]) -> dict[str, Any]:
+    """The result with everything that it depends on, as plain data."""
+    names = [metric.name for metric in meter.metrics]
+    made = source.pair.describe() if isinstance(source, PairSource) else {"images": cfg.images}
+    seeds = {"seeds": cfg.seeds, "sampler": plain(asdict(cfg.sampler))} if isinstance(source, PairSource) else {}
+    return {
+        "metrics": {name: summary([score[name] for score in scores]) for name in names},
+        "num_images": scores[0][names[0]].num_images,
+        "blocks": len(scores),
+        **seeds,
+        "made_by": made,
+        "source": source.identity,
+        "protocol": {metric.name: meter.protocol(metric) for metric in meter.metrics},
+        "reference": {"file": meter.reference.path, **meter.reference.data},
+        **machine(meter.device),
+    }
+
+
+def summary(scores: Sequence[Score]) -> dict[str, Any]:
+    """One metric over blocks, as plain data."""
+    values = [score.value for score in scores]
+    spread = {"min": min(values), "sd": statistics.stdev(values)} if len(values) > 1 else {}
+    return {"mean": statistics.fmean(values), **spread, "scores": [asdict(score) for score in scores]}
+
+
+def line(title: str, scores: Sequence[Score]) -> str:
+    """One metric for people: its mean, the spread over blocks or the standard error within one, and N."""
+    values, first = [score.value for score in scores], scores[0]
+    text = f"{title} {statistics.fmean(values):.4f}"
+    if len(values) > 1:
+        text += f" +- {statistics.stdev(values):.4f} (sd over {len(values)} blocks; min {min(values):.4f})"
+    if first.se is not None:
+        text += f", standard error {statistics.fmean(s.se or 0 for s in scores):.4f}"
+    if first.extrapolated is not None:
+        text += f", for infinitely many images {statistics.fmean(s.extrapolated or 0 for s in scores):.4f}"
+    return f"{text}; N = {first.num_images}"
