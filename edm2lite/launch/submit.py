@@ -4,6 +4,7 @@ Called by the scripts in slurm/ as `python -m edm2lite.launch.submit {train,imag
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from edm2lite.cli import EVALUATE, SAMPLE, TRAIN, parse
-from edm2lite.config import SampleConfig, TableConfig, all_guides, parse_seeds
+from edm2lite.config import DataConfig, SampleConfig, TableConfig, all_guides, parse_seeds
+from edm2lite.config.cells import cells
 from edm2lite.errors import UserError
 from edm2lite.launch.jobs import TASK, Job, submit
 from edm2lite.launch.trainings import find_training, training_job, training_jobs
@@ -41,7 +43,9 @@ def image_jobs(options: Sequence[str], *, shards: int, ref: str | None = None, t
     jobs: list[Job] = []
     if train:
         parse_seeds(cfg.seeds)
-        jobs = training_jobs(cfg.main, [*all_guides(cfg.guide, cfg.guidance), cfg.guidance.classifier.model])
+        jobs = training_jobs(
+            cfg.main, [*all_guides(cfg.guide, cfg.guidance), cfg.guidance.classifier.model], cfg.models
+        )
     else:
         preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, models=cfg.models)
     gpus, name = int(cfg.device != "cpu"), f"sample:{cfg.outdir}"
@@ -62,17 +66,17 @@ def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
         options: Further options of evaluate.py table.
 
     Raises:
-        UserError: If a model exists neither as a file nor as a configuration that trains it.
+        UserError: If a model exists neither as a file nor as a configuration that trains it, or the reference is missing and
+            nothing says of which dataset to make it.
     """
     command = ("table", "-c", path, *options)
     cfg: TableConfig = parse("evaluate.py table", EVALUATE["table"], command[1:])
-    if not cfg.rows or cfg.only_row is not None:
-        raise UserError(f"{path} must have rows and no only_row; see configs/tables/digits.yaml")
+    if not cfg.rows or cfg.only_row is not None or cfg.shard is not None:
+        raise UserError(f"{path} must have rows, no only_row and no shard; see configs/tables/digits.yaml")
     gpus, rows = int(cfg.device != "cpu"), f"rows:{cfg.outdir}"
-    others = [ref for row in cfg.rows for ref in (cfg.main_of(row), *cfg.guides_of(row))]
-    others += [row.guided_by(row.weights[0]).classifier.model for row in cfg.rows]
-    jobs = training_jobs(cfg.main, others)
-    jobs += _reference_jobs(cfg, gpus)
+    wanted = list(cells(cfg))
+    jobs = training_jobs(wanted[0].main, [model for cell in wanted for _, model in cell.parts], cfg.models)
+    jobs += _reference_jobs(cfg, path, gpus)
     after = tuple(job.name for job in jobs)
     one_row = (*command, f"--only_row={TASK}")
     jobs.append(Job(name=rows, kind="evaluate", arguments=one_row, gpus=gpus, array=len(cfg.rows), after=after))
@@ -80,16 +84,37 @@ def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
     return jobs
 
 
-def _reference_jobs(cfg: TableConfig, gpus: int) -> list[Job]:
-    """The job that makes the reference statistics of the main model's data, if they are missing."""
+def _reference_jobs(cfg: TableConfig, path: str, gpus: int) -> list[Job]:
+    """The job that makes the reference statistics, if they are missing: of `ref_data`, or of the main model's bundled data."""
     if Path(cfg.ref).exists():
         return []
-    found = find_training(cfg.main.path)
-    if found is None or found[1].data.path is not None:
-        check_reference_exists(cfg.ref)
-    assert found is not None
-    arguments = ("ref", f"--data.name={found[1].data.name}", f"--out={cfg.ref}")
+    data = cfg.ref_data or _bundled_data(cfg)
+    if data is None:
+        raise UserError(
+            f"reference statistics {cfg.ref} do not exist; make them with: evaluate.py ref --out {cfg.ref} --data.path "
+            f"DATASET, or add to {path}: ref_data: {{path: DATASET}}"
+        )
+    if data.path is not None and not Path(data.path).exists():
+        raise UserError(
+            f"reference statistics {cfg.ref} do not exist, nor does their dataset {data.path} (ref_data.path); make it with "
+            "edm2lite data convert, or name another"
+        )
+    named = [
+        f"--data.{name}={value}" for name, value in (("path", data.path), ("name", data.name)) if value is not None
+    ]
+    detectors = list(dict.fromkeys(m.detector for m in cfg.parsed_metrics() if m.detector is not None))
+    if detectors:
+        named.append(f"--detectors={json.dumps(detectors)}")
+    if cfg.detector_files:
+        named.append(f"--detector_files={json.dumps(cfg.detector_files)}")
+    arguments = ("ref", *named, f"--out={cfg.ref}")
     return [Job(name=f"ref:{cfg.ref}", kind="evaluate", arguments=arguments, gpus=gpus, once=True)]
+
+
+def _bundled_data(cfg: TableConfig) -> DataConfig | None:
+    """The bundled dataset that the main model is trained on; None: it is another one, or not known."""
+    found = find_training(next(cells(cfg)).main.path)
+    return DataConfig(name=found[1].data.name) if found is not None and found[1].data.path is None else None
 
 
 class _Parser(argparse.ArgumentParser):

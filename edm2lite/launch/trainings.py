@@ -10,12 +10,18 @@ from edm2lite.cli import TRAIN, parse
 from edm2lite.config import ModelRef, TrainConfig
 from edm2lite.errors import UserError
 from edm2lite.launch.jobs import Job
+from edm2lite.snapshots.download import is_url
 from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.index import check_model, stored_snapshots
+from edm2lite.snapshots.published import SCHEME
 
 
-def training_jobs(main: ModelRef, guides: Sequence[ModelRef]) -> list[Job]:
+def training_jobs(main: ModelRef, guides: Sequence[ModelRef], models: str | None = None) -> list[Job]:
     """One job for every run that has not yet come to the snapshots that the models name; a guide may name nothing.
+
+    Args:
+        main, guides: The models.
+        models: Folder of published models, for those named nvidia:...
 
     Raises:
         UserError: If a model is not there and no configuration trains it, or not to that snapshot.
@@ -23,16 +29,20 @@ def training_jobs(main: ModelRef, guides: Sequence[ModelRef]) -> list[Job]:
     if main.path is None:
         check_model(main, "main")
     jobs: dict[str, Job] = {}
-    for model in (main, *guides):
-        if model.path is None:
-            continue
-        found = find_training(model.path)
+    wanted = {(model.path, model.nimg, model.ema): model for model in (main, *guides) if model.path is not None}
+    trainings = {path: None if _is_remote(path) else find_training(path) for path, _, _ in wanted}
+    for (path, _, _), model in wanted.items():
+        found = trainings[path]
         if found is None:
-            _check_there(model)
+            _check_there(model, models)
         elif not _has(model, found[1].training.total_nimg):
             _check_planned(model, *found)
             jobs[found[1].run_dir] = training_job(str(found[0]), (), found[1])
     return list(jobs.values())
+
+
+def _is_remote(path: str) -> bool:
+    return is_url(path) or path.startswith(SCHEME)
 
 
 def training_job(config: str, options: tuple[str, ...], cfg: TrainConfig) -> Job:
@@ -83,9 +93,9 @@ def _has(model: ModelRef, total_nimg: int) -> bool:
     return max(times) >= total_nimg if model.nimg is None else model.nimg in times
 
 
-def _check_there(model: ModelRef) -> None:
+def _check_there(model: ModelRef, models: str | None) -> None:
     try:
-        check_model(resolve(model), "the")
+        check_model(resolve(model, models), "the")
     except UserError as e:
         raise UserError(f"{e}; or give a training configuration below configs/ the run_dir {model.path}") from e
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from edm2lite.config import DataConfig, ModelRef, RefConfig, SampleConfig, SamplerConfig
-from edm2lite.evaluation.metrics import compute_reference
+from edm2lite.evaluation.measure import compute_reference
 from edm2lite.sampling.write import sample
 from tests.slurm.cluster import submit
 from tests.slurm.conftest import TABLE, TRAIN

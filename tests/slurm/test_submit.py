@@ -1,9 +1,14 @@
 """What the submit scripts hand to sbatch, without a cluster."""
 
 import shlex
+import shutil
 
 import pytest
 
+from edm2lite import cli
+from edm2lite.config.cells import cells
+from edm2lite.snapshots.published import file_name
+from tests.conftest import GOLDEN, ROOT
 from tests.slurm.cluster import submit
 
 
@@ -49,6 +54,39 @@ def test_a_table_needs_its_trainings_reference_rows(project):
     options, script, arguments = jobs["table:runs/table"]
     assert arguments == ["table", "-c", "table.yaml", "--blocks=3"]
     assert options["dependency"] == "afterok:<rows:runs/table>"
+
+
+def test_the_reference_of_any_dataset_is_made_first(project):
+    (project / "data.zip").touch()
+    options = ["--ref_data.path=data.zip", "--metrics=[fid, prdc_dinov2]", "--detector_files={inception: net.pth}"]
+    jobs = dry_run("submit_table.sh", "table.yaml", *options, cwd=project)
+    _, script, arguments = jobs["ref:runs/ref.npz"]
+    assert (script, arguments) == (
+        "evaluate.sbatch",
+        [
+            "ref", "--data.path=data.zip", '--detectors=["inception", "dinov2"]', '--detector_files={"inception": "net.pth"}',
+            "--out=runs/ref.npz",
+        ],
+    )  # fmt: skip
+    parsed = cli.parse("evaluate.py ref", cli.EVALUATE["ref"], arguments[1:])
+    assert (parsed.data.path, parsed.detectors, parsed.out) == ("data.zip", ("inception", "dinov2"), "runs/ref.npz")
+    assert parsed.detector_files == {"inception": "net.pth"}
+    assert "<ref:runs/ref.npz>" in jobs["rows:runs/table"][0]["dependency"]
+
+
+def test_a_papers_table_is_submitted_from_published_files(project):
+    table = ROOT / "configs/tables/autoguidance-img64-s.yaml"
+    cfg = cli.parse("evaluate.py table", cli.EVALUATE["table"], ["-c", str(table)])
+    models = project / "models"
+    models.mkdir()
+    for cell in cells(cfg):
+        for _, ref in cell.parts:
+            name = file_name(ref.path.removeprefix("nvidia:"), ref.nimg, ref.ema)
+            shutil.copy(GOLDEN / "snapshot-cond.pkl", models / name)
+    (project / "data").mkdir()
+    jobs = dry_run("submit_table.sh", table, "--models=models", "--ref_data.path=data", cwd=project)
+    assert list(jobs) == [f"{kind}:{cfg.ref if kind == 'ref' else cfg.outdir}" for kind in ("ref", "rows", "table")]
+    assert jobs[f"rows:{cfg.outdir}"][0]["array"] == "0-5" and "--models=models" in jobs[f"rows:{cfg.outdir}"][2]
 
 
 def test_a_training_gets_the_nodes_and_devices_of_its_configuration(project):
@@ -100,7 +138,16 @@ BAD = {
     "snapshot that will not be": (["submit_table.sh", "table.yaml", "--main.nimg=33"], "choose a multiple"),
     "reference of nothing known": (
         ["submit_table.sh", "table.yaml", "--main.path={run}", "--ref=none.npz"],
-        "evaluate.py ref --out none.npz",
+        "evaluate.py ref --out none.npz --data.path DATASET, or add to table.yaml: ref_data: {path: DATASET}",
+    ),
+    "reference of data that are missing": (
+        ["submit_table.sh", "table.yaml", "--ref_data.path=none.zip"],
+        "nor does their dataset none.zip (ref_data.path)",
+    ),
+    "shards of a table": (["submit_table.sh", "table.yaml", "--shard=0/2"], "no shard"),
+    "published value of no metric": (
+        ["submit_table.sh", "table.yaml", '--rows=[{{"name": "a", "published": {{"fidd": 1}}}}]'],
+        "published of row 'a': unknown metric 'fidd'",
     ),
     "unknown option": (["submit.sh", "--shard=3"], "unrecognized arguments: --shard=3"),
     "no shards": (["submit.sh", "--shards=0", "--", "--main.path={run}"], "--shards is 0"),

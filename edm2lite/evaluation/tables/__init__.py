@@ -1,0 +1,1 @@
+"""Tables: settings by metrics, kept on disk as they are found, and written in many formats."""

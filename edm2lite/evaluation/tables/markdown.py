@@ -1,0 +1,30 @@
+"""Tables as Markdown, aligned so that they read well in a terminal, too. Imports no torch."""
+
+from edm2lite.evaluation.tables.layout import Field, Grid, best_grids, legend, settings_grid
+from edm2lite.evaluation.tables.marks import BEST, TIED
+from edm2lite.evaluation.tables.results import Table
+
+
+def markdown(table: Table) -> str:
+    """All settings, then each row at its best, then the verdict."""
+    grid = settings_grid(table)
+    lines = [f"{grid.caption}. Bold: best. {legend(table)}", "", *_lines(grid), ""]
+    for best in best_grids(table):
+        lines += [f"{best.caption}:", "", *_lines(best), ""]
+    return "\n".join([*lines, *(f"- {line}" for line in table.verdict())]).rstrip() + "\n"
+
+
+def _lines(grid: Grid) -> list[str]:
+    rows = [grid.head, *([_cell(field) for field in row] for row in grid.rows)]
+    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(grid.head))]
+    left = [i < grid.text_columns for i in range(len(grid.head))]
+    rule = ["-" * width if is_text else "-" * (width - 1) + ":" for width, is_text in zip(widths, left, strict=True)]
+    texts = [
+        [c.ljust(w) if is_text else c.rjust(w) for c, w, is_text in zip(row, widths, left, strict=True)] for row in rows
+    ]
+    return ["| " + " | ".join(row) + " |" for row in (texts[0], rule, *texts[1:])]
+
+
+def _cell(field: Field) -> str:
+    text = field.text.replace("\\", "\\\\").replace("|", "\\|")
+    return f"**{text}**" if field.mark == BEST else f"{text} ~" if field.mark == TIED else text
