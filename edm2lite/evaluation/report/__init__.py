@@ -1,0 +1,1 @@
+"""Reports: one self-contained HTML file with tables, curves, heat maps and samples."""
