@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from edm2lite.config.data import DataConfig
 from edm2lite.config.units import Nimg, check_choice, check_range
+from edm2lite.config.watching import WatchConfig
 from edm2lite.errors import UserError
 
 
@@ -201,6 +202,7 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, ("denoiser", "classifier"))
@@ -208,3 +210,22 @@ class TrainConfig:
             raise UserError(
                 "task is classifier but data.conditional is false, and a classifier needs labels; set one of them back"
             )
+        if self.watch.on:
+            self._check_watch()
+
+    def _check_watch(self) -> None:
+        """Raise a UserError unless what is to be watched is there to be watched."""
+        every, batch, lengths = self.watch.every_nimg, self.training.batch_size, self.training.ema_sigma_rel
+        if self.task != "denoiser":
+            raise UserError(f"task is {self.task}, which makes no images to watch; leave watch.every_nimg out")
+        check_range(
+            "watch.every_nimg", every is not None and every % batch == 0, every,
+            f"a positive multiple of training.batch_size ({batch})",
+        )  # fmt: skip
+        ema = self.watch.ema
+        check_range("watch.ema", ema is None or ema in lengths, ema, f"one of training.ema_sigma_rel: {list(lengths)}")
+
+    @property
+    def watched_ema(self) -> float:
+        """EMA length that is watched."""
+        return self.training.ema_sigma_rel[0] if self.watch.ema is None else self.watch.ema

@@ -55,7 +55,7 @@ class SnapshotWriter(Callback):
 
 
 class CheckpointWriter(Callback):
-    """Writes everything needed to resume, on schedule and when asked to stop; keeps the two newest.
+    """Writes everything needed to resume, on schedule and when asked to stop; keeps the two newest, and none is written twice.
 
     Args:
         run: Run directory.
@@ -69,6 +69,11 @@ class CheckpointWriter(Callback):
     def __init__(self, run: RunDir, every_nimg: int, total_nimg: int, interrupt: Interrupt):
         self.run, self.interrupt = run, interrupt
         self.every_nimg, self.total_nimg, self.stopped_by = every_nimg, total_nimg, 0
+        self._newest = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, EDM2Module)
+        self._newest = pl_module.nimg
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
@@ -76,10 +81,13 @@ class CheckpointWriter(Callback):
         self.stopped_by = int(reduce_(signum, "MAX"))  # all ranks stop after the same step
         if self.stopped_by or due(pl_module.nimg, self.every_nimg, self.total_nimg):
             self._write(trainer, pl_module)
+            self._newest = pl_module.nimg
         trainer.should_stop |= self.stopped_by != 0
 
     def _write(self, trainer: L.Trainer, module: EDM2Module) -> None:
         """All ranks take part. What is older than the newest goes first, the newest only after the next two are whole."""
+        if self._newest == module.nimg:
+            return
         info = replace(module.began, nimg=module.nimg, nonfinite_gradients=int(module.nonfinite_gradients))
         tensors = collect(parts(module.net, module.ema, trainer.optimizers[0]), trainer.is_global_zero)
         path = self.run.checkpoint(module.nimg)
@@ -126,6 +134,10 @@ class LogWriter(Callback):
 
     def _restart(self, pl_module: L.LightningModule) -> None:
         self.sums, self.steps, self.started = dict[str, Tensor](), 0, time.perf_counter()
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count time just spent on something else against the speed."""
+        self.started += seconds
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)

@@ -21,14 +21,16 @@ from edm2lite.training.rundir import RunDir, preflight
 from edm2lite.training.slurm import in_batch_job, requeue, under_slurm
 from edm2lite.training.start import Start
 from edm2lite.training.trainer import PositionData, check_devices, make_trainer
+from edm2lite.training.watch import Watch, Watcher
 
 
-def fit(cfg: TrainConfig, interrupt: Interrupt | None = None) -> int:
+def fit(cfg: TrainConfig, interrupt: Interrupt | None = None, watcher: Watcher | None = None) -> int:
     """Train, or go on with the run in `cfg.run_dir`; writes snapshots, checkpoints and the log there.
 
     Args:
         cfg: The run.
         interrupt: Signals that ask to stop, if the caller handles them already.
+        watcher: Who looks at the run on the way, if `cfg.watch` says so: edm2lite.evaluation.watch.PairWatcher(cfg).
 
     Returns:
         Exit status: 0, also where the job went back to SLURM's queue (SIGUSR1); 143 after SIGTERM.
@@ -38,6 +40,10 @@ def fit(cfg: TrainConfig, interrupt: Interrupt | None = None) -> int:
         NonFiniteError: If loss or gradients stop being finite.
         KeyboardInterrupt: After Ctrl-C, the state being saved.
     """
+    if cfg.watch.on and watcher is None:
+        raise ValueError(
+            "cfg.watch.every_nimg is set, so fit needs a watcher: edm2lite.evaluation.watch.PairWatcher(cfg)"
+        )
     preflight(cfg)
     check_devices(cfg.trainer)
     dataset, run = load_dataset(cfg.data), RunDir(cfg.run_dir)
@@ -52,15 +58,17 @@ def fit(cfg: TrainConfig, interrupt: Interrupt | None = None) -> int:
     with lock, nullcontext(interrupt) if interrupt else Interrupt() as stop:
         if is_first_rank():
             run.begin(cfg)
-        return _fit(cfg, run, info, net, dataset, stop)
+        return _fit(cfg, run, info, net, dataset, stop, watcher)
 
 
 def _fit(
-    cfg: TrainConfig, run: RunDir, info: SnapshotInfo, net: Network, dataset: Dataset, interrupt: Interrupt
-) -> int:
+    cfg: TrainConfig, run: RunDir, info: SnapshotInfo, net: Network, dataset: Dataset, interrupt: Interrupt,
+    watcher: Watcher | None,
+) -> int:  # fmt: skip
     """Train on from where the run stands."""
     checkpoints = CheckpointWriter(run, cfg.training.checkpoint_nimg, cfg.training.total_nimg, interrupt)
-    trainer = make_trainer(cfg, run, info, checkpoints)
+    watch = [Watch(watcher, cfg, run, info, interrupt, checkpoints)] if watcher is not None and cfg.watch.on else []
+    trainer = make_trainer(cfg, run, info, checkpoints, watch)
     module = EDM2Module(net, cfg.training, Start(cfg, run, fingerprint(dataset), info.encoder))
     try:
         trainer.fit(module, datamodule=PositionData(dataset, cfg))

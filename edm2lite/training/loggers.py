@@ -3,13 +3,16 @@
 import csv
 import hashlib
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from edm2lite.config import LoggingConfig
+from edm2lite.data.sheets import to_picture
 from edm2lite.errors import UserError
 from edm2lite.files import write_text
 from edm2lite.training.rundir import RunDir
@@ -69,12 +72,8 @@ def make_loggers(cfg: LoggingConfig, run: RunDir, hyperparameters: dict[str, Any
     loggers: list[Logger] = [MetricsCSV(run.metrics)]
     try:
         if cfg.tensorboard:
-            from lightning.pytorch.loggers import TensorBoardLogger
-
             loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
         if cfg.wandb != "off":
-            from lightning.pytorch.loggers import WandbLogger
-
             wandb = WandbLogger(
                 project=cfg.wandb_project,
                 name=run.path.name,
@@ -91,3 +90,14 @@ def make_loggers(cfg: LoggingConfig, run: RunDir, hyperparameters: dict[str, Any
             f"logging.{extra} needs a package that is not installed: pip install 'edm2lite[{extra}]'"
         ) from e
     return loggers
+
+
+def log_sight(loggers: Sequence[Logger], numbers: dict[str, float], sheet: np.ndarray | None, nimg: int) -> None:
+    """Send what a look at the run showed to TensorBoard and W&B: numbers by name, and a sheet, uint8 [C, H, W]."""
+    for logger in loggers:
+        if not isinstance(logger, MetricsCSV):
+            logger.log_metrics({f"watch/{name}": value for name, value in numbers.items()}, step=nimg)
+        if sheet is not None and isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image("watch/sheet", sheet, nimg)
+        if sheet is not None and isinstance(logger, WandbLogger):
+            logger.log_image("watch/sheet", [to_picture(sheet)], step=nimg)

@@ -4,6 +4,7 @@ config.yaml            the configuration, as it was when the run began
 metrics.csv            the log
 checkpoints/*          the two newest states to resume from
 snapshots/*            128Mi-ema0.05.safetensors ...: averaged weights over time
+watch/*, watch.csv     sheets of images and numbers of looks at the run on the way
 """
 
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from edm2lite.training.lock import check_unlocked
 from edm2lite.training.slurm import check_tasks
 
 # What may differ between a run and its continuation, because the result does not depend on it.
-_FREE = {"run_dir", "estimate", "trainer", "logging", "data.num_workers", "data.path", "training.total_nimg"}
+_FREE = {"run_dir", "estimate", "trainer", "logging", "watch", "data.num_workers", "data.path", "training.total_nimg"}
 _FREE |= {"training.batch_per_device", "training.activation_checkpointing"}
 _FREE |= {"training.checkpoint_nimg", "training.snapshot_nimg", "training.nonfinite_gradients", "training.loss_scaling"}
 
@@ -33,6 +34,7 @@ class RunDir:
         self.path = Path(path)
         self.config, self.metrics = self.path / "config.yaml", self.path / "metrics.csv"
         self.checkpoints, self.snapshots = self.path / "checkpoints", self.path / "snapshots"
+        self.watch, self.watch_log = self.path / "watch", self.path / "watch.csv"
 
     def checkpoint(self, nimg: int) -> Path:
         """Where the checkpoint at `nimg` lies."""
@@ -49,7 +51,7 @@ class RunDir:
 
     def begin(self, cfg: TrainConfig) -> None:
         """Write the configuration of a new run (that of an old one stays); clear what a killed process left half-written."""
-        for folder in (self.checkpoints, self.snapshots):
+        for folder in (self.checkpoints, self.snapshots, self.watch):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
         if not self.started:

@@ -1,13 +1,16 @@
 """What the ranks of a training do together."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from edm2lite.errors import UserError
+from edm2lite.interrupt import Interrupt
+from edm2lite.snapshots.files import first_line
 
 T = TypeVar("T")
 
@@ -45,3 +48,45 @@ def reduce_(tensor: Tensor, operation: str) -> Tensor:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(tensor, getattr(torch.distributed.ReduceOp, operation))
     return tensor
+
+
+def everyones(value: T) -> list[T]:
+    """What each rank has, on every rank; small plain data. A collective."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+class InStep(NamedTuple):
+    """What iterators of all ranks gave, if they came to their end: else what was wrong, or the signal that ended them."""
+
+    parts: list[Any]
+    problem: str
+    signum: int
+
+
+def in_step(steps: Generator[Any, None, None], interrupt: Interrupt, device: torch.device) -> InStep:
+    """Exhaust a generator on every rank, item by item, some perhaps longer than others; all stop together. A collective.
+
+    Args:
+        steps: Of this rank, without collectives of its own; whatever it raises ends all of them.
+        interrupt: A signal on any rank ends them, too.
+        device: Where the ranks compare.
+    """
+    end, parts, problem = object(), list[Any](), ""
+    with closing(steps):
+        while True:
+            try:
+                item = next(steps, end)
+            except Exception as e:
+                item, problem = end, f"{'' if isinstance(e, UserError) else f'{type(e).__name__}: '}{first_line(e)}"
+            parts += [] if item is end else [item]
+            state = torch.tensor([bool(problem), interrupt.signum, item is not end], device=device)
+            failed, signum, unfinished = reduce_(state, "MAX").tolist()
+            if failed or signum or not unfinished:
+                break
+    everything = everyones((problem, [] if failed or signum else parts))
+    problems = [text for text, _ in everything if text]
+    return InStep([part for _, some in everything for part in some], problems[0] if problems else "", signum)

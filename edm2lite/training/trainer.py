@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import lightning as L
@@ -47,14 +48,17 @@ def _whole_batch(batch: object) -> object:
     return batch
 
 
-def make_trainer(cfg: TrainConfig, run: RunDir, info: SnapshotInfo, checkpoints: CheckpointWriter) -> L.Trainer:
-    """Lightning's Trainer with our callbacks; everything it would do by itself is off."""
+def make_trainer(
+    cfg: TrainConfig, run: RunDir, info: SnapshotInfo, checkpoints: CheckpointWriter, others: Sequence[L.Callback] = ()
+) -> L.Trainer:
+    """Lightning's Trainer with our callbacks, and `others` after them; everything it would do by itself is off."""
     _quiet()
     t, total = cfg.training, cfg.training.total_nimg
     callbacks: list[L.Callback] = [
         SnapshotWriter(run, info, t.snapshot_nimg, total),
         LogWriter(cfg.logging.every_nimg, total),
         checkpoints,
+        *others,
     ]
     if cfg.logging.progress_bar:
         callbacks.append(Progress(total))
