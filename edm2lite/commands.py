@@ -43,10 +43,18 @@ def _train(cfg: TrainConfig) -> int | None:
         preflight(cfg)
         if finished(cfg):
             return 0
+        watcher = None
+        if cfg.watch.on:
+            from edm2lite.evaluation.check_watch import check_watch
+
+            check_watch(cfg.watch)
+            from edm2lite.evaluation.watch import PairWatcher
+
+            watcher = PairWatcher(cfg)
         from edm2lite.training.fit import fit
         from edm2lite.training.together import part
 
-        status = fit(cfg, interrupt)
+        status = fit(cfg, interrupt, watcher)
         part()
         return status
 
@@ -55,15 +63,13 @@ def _sample(cfg: SampleConfig) -> int | None:
     from edm2lite.sampling.preflight import preflight
 
     preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, cfg.shard, cfg.models)
-    from edm2lite.sampling.launch import check_devices, launch, same_command
     from edm2lite.sampling.look import check_look
     from edm2lite.sampling.outdir import check_outdir
 
     check_outdir(cfg.outdir)
     check_look(cfg)
-    check_devices(cfg)
     if cfg.devices > 1:
-        return launch(same_command(), cfg.devices)
+        return _on_devices(cfg)
     from edm2lite.sampling.write import sample
 
     sample(cfg)
@@ -115,43 +121,63 @@ def _push(cfg: PushConfig) -> None:
     push(cfg)
 
 
-def _ref(cfg: RefConfig) -> None:
+def _ref(cfg: RefConfig) -> int | None:
     from edm2lite.data.datasets import check_dataset
+    from edm2lite.ranks import parse_shard
 
-    check_dataset(cfg.data)
-    from edm2lite.evaluation.metrics import compute_reference
+    if cfg.images is None and cfg.source is None:
+        check_dataset(cfg.data)
+    parse_shard(cfg.shard)
+    if cfg.devices > 1:
+        return _on_devices(cfg)
+    from edm2lite.evaluation.measure import compute_reference
 
     compute_reference(cfg)
+    return None
 
 
-def _metrics(cfg: MetricsConfig) -> None:
+def _metrics(cfg: MetricsConfig) -> int | None:
     from edm2lite.sampling.preflight import check_reference_exists, preflight
 
     check_reference_exists(cfg.ref)
     if cfg.main.path is not None:
-        preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, models=cfg.models)
-    from edm2lite.evaluation.metrics import compute_metrics
+        preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, cfg.shard, models=cfg.models)
+    if cfg.devices > 1:
+        return _on_devices(cfg)
+    from edm2lite.evaluation.measure import compute_metrics
 
     compute_metrics(cfg)
+    return None
 
 
-def _table(cfg: TableConfig) -> None:
+def _on_devices(cfg: SampleConfig | RefConfig | MetricsConfig | TableConfig) -> int:
+    """Run the same command once on each device, as ranks of one another."""
+    from edm2lite.sampling.processes import check_devices, launch, same_command
+
+    check_devices(cfg)
+    return launch(same_command(), cfg.devices)
+
+
+def _table(cfg: TableConfig) -> int | None:
     from edm2lite.sampling.preflight import preflight_table
 
     preflight_table(cfg)
-    from edm2lite.evaluation.tables import compute_row, compute_table
+    if cfg.devices > 1:
+        return _on_devices(cfg)
+    from edm2lite.evaluation.tables.compute import compute_row, compute_table
 
     if cfg.only_row is None:
         compute_table(cfg)
     else:
         compute_row(cfg)
+    return None
 
 
 def _report(cfg: ReportConfig) -> None:
-    from edm2lite.evaluation.results import read_tables
+    from edm2lite.evaluation.tables.results import read_tables
 
     read_tables(cfg.tables)
-    from edm2lite.evaluation.report import write_report
+    from edm2lite.evaluation.report.page import write_report
 
     write_report(cfg)
 
@@ -210,13 +236,23 @@ SNAPSHOT = {
     "push": Command(PushConfig, _push, "example:\n  edm2lite snapshot push --path digits-pipeline --repo jane/digits"),
 }
 EVALUATE = {
-    "ref": Command(RefConfig, _ref, "example:\n  python evaluate.py ref --data.name digits --out runs/ref-digits.npz"),
+    "ref": Command(
+        RefConfig,
+        _ref,
+        """examples:
+  python evaluate.py ref --data.name digits --out runs/ref-digits.npz
+  python evaluate.py ref --data.path datasets/imagenet512.zip --out img512.npz --devices 8
+  python evaluate.py ref --source img512.pkl --out img512.npz""",
+    ),
     "metrics": Command(
         MetricsConfig,
         _metrics,
         """examples:
   python evaluate.py metrics --ref runs/ref-digits.npz --images out
-  python evaluate.py metrics --ref runs/ref-digits.npz --main.path runs/digits/main --seeds 0-4999""",
+  python evaluate.py metrics --ref runs/ref-digits.npz --main.path runs/digits/main --seeds 0-4999
+  python evaluate.py metrics --ref img512.npz --metrics '[fid, fd_dinov2, kid, is, prdc]' --images out
+  python evaluate.py metrics --ref img512.pkl --preset edm2-img512-s-autog-fid --models models \\
+      --seeds 0-149999 --blocks 3 --devices 8""",
     ),
     "table": Command(TableConfig, _table, "example:\n  python evaluate.py table -c configs/tables/digits.yaml"),
     "report": Command(

@@ -11,7 +11,12 @@ from edm2lite.errors import UserError
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml"))
-KINDS = {"tables": EVALUATE["table"], "demo": EVALUATE["report"], "pairs": SAMPLE["sample"]}
+KINDS = {
+    "tables": EVALUATE["table"],
+    "sweeps": EVALUATE["sweep"],
+    "demo": EVALUATE["report"],
+    "pairs": SAMPLE["sample"],
+}
 
 
 @pytest.mark.parametrize(
