@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export EDM2LITE_CACHE ?= $(CURDIR)/runs/cache
 
-.PHONY: help setup demo methods test test-slow check clean
+.PHONY: help setup demo sweep methods test test-slow check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -39,6 +39,9 @@ demo-patches: $(READY)
 	$(PY) train.py -c configs/patches/small.yaml
 	$(PY) evaluate.py ref --data.name patches --out runs/demo/ref-patches.npz
 	$(PY) evaluate.py table -c configs/tables/patches.yaml
+
+sweep: $(READY)  ## after make demo: search EMA x EMA x guidance weight on digits, two workers (about 6 minutes)
+	$(PY) evaluate.py sweep -c configs/sweeps/digits.yaml --devices 2
 
 METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
 methods: $(READY)  ## every way of guiding on digits, each at its best weight, and the synthetic degradations (about 20 minutes)

@@ -15,6 +15,7 @@ from edm2lite.config import (
     RefConfig,
     ReportConfig,
     SampleConfig,
+    SweepConfig,
     TableConfig,
     TrainConfig,
 )
@@ -150,7 +151,7 @@ def _metrics(cfg: MetricsConfig) -> int | None:
     return None
 
 
-def _on_devices(cfg: SampleConfig | RefConfig | MetricsConfig | TableConfig) -> int:
+def _on_devices(cfg: SampleConfig | RefConfig | MetricsConfig | TableConfig | SweepConfig) -> int:
     """Run the same command once on each device, as ranks of one another."""
     from edm2lite.sampling.processes import check_devices, launch, same_command
 
@@ -170,6 +171,20 @@ def _table(cfg: TableConfig) -> int | None:
         compute_table(cfg)
     else:
         compute_row(cfg)
+    return None
+
+
+def _sweep(cfg: SweepConfig) -> int | None:
+    from edm2lite.evaluation.sweeps.preflight import preflight_sweep
+
+    preflight_sweep(cfg)
+    if cfg.devices > 1:
+        from edm2lite.evaluation.sweeps.together import despite_losses
+
+        return despite_losses(cfg, lambda: _on_devices(cfg))
+    from edm2lite.evaluation.sweeps.run import run_sweep
+
+    run_sweep(cfg)
     return None
 
 
@@ -255,6 +270,13 @@ EVALUATE = {
       --seeds 0-149999 --blocks 3 --devices 8""",
     ),
     "table": Command(TableConfig, _table, "example:\n  python evaluate.py table -c configs/tables/digits.yaml"),
+    "sweep": Command(
+        SweepConfig,
+        _sweep,
+        """examples:
+  python evaluate.py sweep -c configs/sweeps/digits.yaml --devices 2    # interrupted, or on another machine: the same command
+  python evaluate.py sweep -c configs/sweeps/edm2-img512-s.yaml --models models --devices 8""",
+    ),
     "report": Command(
         ReportConfig,
         _report,

@@ -54,11 +54,12 @@ def remove_abandoned(folder: Path) -> None:
     """Remove what processes of this machine left behind that were killed inside `atomic_path` in a folder."""
     for path in folder.glob(".*.tmp"):
         found = re.search(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.tmp$", path.name)
-        if found and not _alive(int(found[1])):
+        if found and not alive(int(found[1])):
             path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine has not ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

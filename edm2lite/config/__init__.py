@@ -20,6 +20,7 @@ from edm2lite.config.models import ModelRef
 from edm2lite.config.reports import ReportConfig
 from edm2lite.config.sampling import SampleConfig, SamplerConfig
 from edm2lite.config.snapshots import ExportConfig, InfoConfig, PushConfig
+from edm2lite.config.sweeps import RangeConfig, SweepConfig, SweepPoint
 from edm2lite.config.tables import TableConfig, TableRow
 from edm2lite.config.training import (
     LoggingConfig,
@@ -51,11 +52,14 @@ __all__ = [
     "NetworkConfig",
     "Nimg",
     "PushConfig",
+    "RangeConfig",
     "RefConfig",
     "ReportConfig",
     "SampleConfig",
     "SamplerConfig",
     "ScheduleConfig",
+    "SweepConfig",
+    "SweepPoint",
     "TableConfig",
     "TableRow",
     "TrainConfig",

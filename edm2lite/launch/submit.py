@@ -76,7 +76,7 @@ def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
     gpus, rows = int(cfg.device != "cpu"), f"rows:{cfg.outdir}"
     wanted = list(cells(cfg))
     jobs = training_jobs(wanted[0].main, [model for cell in wanted for _, model in cell.parts], cfg.models)
-    jobs += _reference_jobs(cfg, path, gpus)
+    jobs += reference_jobs(cfg, path, gpus)
     after = tuple(job.name for job in jobs)
     one_row = (*command, f"--only_row={TASK}")
     jobs.append(Job(name=rows, kind="evaluate", arguments=one_row, gpus=gpus, array=len(cfg.rows), after=after))
@@ -84,7 +84,7 @@ def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
     return jobs
 
 
-def _reference_jobs(cfg: TableConfig, path: str, gpus: int) -> list[Job]:
+def reference_jobs(cfg: TableConfig, path: str, gpus: int) -> list[Job]:
     """The job that makes the reference statistics, if they are missing: of `ref_data`, or of the main model's bundled data."""
     if Path(cfg.ref).exists():
         return []
@@ -117,7 +117,9 @@ def _bundled_data(cfg: TableConfig) -> DataConfig | None:
     return DataConfig(name=found[1].data.name) if found is not None and found[1].data.path is None else None
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """One error line, as all our commands."""
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see --help")
 
@@ -126,7 +128,7 @@ def _parse_file(
     make: Callable[[str, Sequence[str]], list[Job]], name: str, argv: Sequence[str]
 ) -> tuple[list[Job], bool]:
     usage = f"slurm/submit_{name}.sh {name.upper()}.yaml [--dry-run] [further options of the {name} command]"
-    parser = _Parser(usage=usage, allow_abbrev=False)
+    parser = Parser(usage=usage, allow_abbrev=False)
     parser.add_argument("file", metavar=f"{name.upper()}.yaml", help="such as those in configs/")
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch commands only")
     args, options = parser.parse_known_args(argv)
@@ -135,7 +137,7 @@ def _parse_file(
 
 def _parse_images(argv: Sequence[str]) -> tuple[list[Job], bool]:
     split = argv.index("--") if "--" in argv else len(argv)
-    parser = _Parser(usage="slurm/submit.sh [options] -- [options of sample.py]", allow_abbrev=False)
+    parser = Parser(usage="slurm/submit.sh [options] -- [options of sample.py]", allow_abbrev=False)
     parser.add_argument("--train", action="store_true", help="train the models that are missing, too")
     parser.add_argument("--shards", type=int, default=1, help="jobs that share the seeds")
     parser.add_argument("--ref", help="score the images against these reference statistics (.npz)")

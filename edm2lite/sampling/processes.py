@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from edm2lite.config import MetricsConfig, RefConfig, SampleConfig, TableConfig
+from edm2lite.config import MetricsConfig, RefConfig, SampleConfig, SweepConfig, TableConfig
 from edm2lite.errors import UserError
 from edm2lite.ranks import rank_from_environment
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def check_devices(cfg: SampleConfig | RefConfig | MetricsConfig | TableConfig) -> None:
+def check_devices(cfg: SampleConfig | RefConfig | MetricsConfig | TableConfig | SweepConfig) -> None:
     """Raise a UserError unless `devices` processes can be started, each with a device of its own."""
     count = rank_from_environment().count
     if cfg.devices > 1 and count > 1:

@@ -1,0 +1,1 @@
+"""Sweeps: the search over EMA lengths, guidance weights and training lengths of a pair."""
