@@ -40,8 +40,9 @@ demo-patches: $(READY)
 	$(PY) evaluate.py ref --data.name patches --out runs/demo/ref-patches.npz
 	$(PY) evaluate.py table -c configs/tables/patches.yaml
 
-sweep: $(READY)  ## after make demo: search EMA x EMA x guidance weight on digits, two workers (about 6 minutes)
+sweep: $(READY)  ## after make demo: search EMA x EMA x guidance weight on digits, two workers (4 minutes), and its report
 	$(PY) evaluate.py sweep -c configs/sweeps/digits.yaml --devices 2
+	@$(PY) evaluate.py report --tables '[runs/demo/digits-sweep]' --out runs/demo/sweep.html
 
 METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
 methods: $(READY)  ## every way of guiding on digits, each at its best weight, and the synthetic degradations (about 20 minutes)

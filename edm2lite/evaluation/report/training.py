@@ -1,45 +1,76 @@
 """Curves of trainings: loss, and what was measured on the way."""
 
 import csv
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from edm2lite.config import parse_metric
+from edm2lite.errors import UserError
 from edm2lite.evaluation.report.drawing import Line, draw
 
-_SETTINGS = ("nimg", "ema", "num_images")  # columns of watch.csv that are no metric
+_Row = dict[str, str]
 
 
 def training_curves(runs: Sequence[Path]) -> list[tuple[str, str]]:
     """Drawings of run directories with captions: loss (metrics.csv), and each metric of watch.csv, where there are such.
 
-    A run that is gone, or that has no such file, has no line.
+    A run that is gone, or that has no such file, has no line. Looks of different settings are not comparable: of each there is
+    a line of its own.
     """
-    drawn = _drawn([(run.name, *_columns(run / "metrics.csv", "loss")) for run in runs], "loss")
-    figures = [("Training loss.", drawn)] if drawn else []
-    for metric in dict.fromkeys(name for run in runs for name in _watched(run / "watch.csv")):
-        drawn = _drawn([(run.name, *_columns(run / "watch.csv", metric)) for run in runs], metric)
-        figures.append((f"{metric} of few images while training, for trends alone.", drawn))
+    losses = {run.name: _rows(run / "metrics.csv") for run in runs}
+    figures = [("Training loss.", drawn)] if (drawn := _drawn(losses, "loss", "loss")) else []
+    looks = {name: rows for run in runs for name, rows in _looks(run).items()}
+    for metric in dict.fromkeys(name for rows in looks.values() for row in rows for name in row if _is_metric(name)):
+        title = parse_metric(metric).title
+        if drawn := _drawn(looks, metric, title):
+            figures.append((f"{title} of few images while training, for trends alone; bars: standard error.", drawn))
     return figures
 
 
-def _drawn(found: list[tuple[str, list[float], list[float]]], axis: str) -> str:
-    lines = [Line(name, [n / 1024 for n in x], y, i) for i, (name, x, y) in enumerate(found) if x]
+def _drawn(found: dict[str, list[_Row]], column: str, axis: str) -> str:
+    """A column over nimg, a line for each of the named lists of rows that has values; empty: none has."""
+    lines = []
+    for i, (name, rows) in enumerate(found.items()):
+        given = [
+            (x / 1024, y, _number(r, f"{column}_se"))
+            for r in rows
+            if (x := _number(r, "nimg")) and (y := _number(r, column)) is not None
+        ]
+        if given:
+            x, y, error = zip(*given, strict=True)
+            lines.append(Line(name, x, y, i, error))
     return draw(lines, "training images (Ki)", axis) if lines else ""
 
 
-def _watched(path: Path) -> list[str]:
-    """The metrics of a watch.csv that have a value."""
+def _looks(run: Path) -> dict[str, list[_Row]]:
+    """The lines of a watch.csv by their settings, under the name of the run, and that of the settings if there are several."""
+    found = defaultdict(list)
+    for row in _rows(run / "watch.csv"):
+        found[row.get("setup") or ""].append(row)
+    return {run.name if len(found) == 1 else f"{run.name}, setup {setup}": rows for setup, rows in found.items()}
+
+
+def _is_metric(column: str) -> bool:
+    """Whether a column of watch.csv is a metric: others are nimg, setup, ema, N and standard errors."""
+    try:
+        parse_metric(column)
+    except UserError:
+        return False
+    return True
+
+
+def _rows(path: Path) -> list[_Row]:
+    """The lines of a CSV; of a file that is not there none."""
     if not path.is_file():
         return []
     with open(path, newline="") as f:
-        rows = list(csv.DictReader(f))
-    return [name for name in (rows[0] if rows else []) if name not in _SETTINGS and any(row[name] for row in rows)]
+        return [{name: value for name, value in row.items() if name and value} for row in csv.DictReader(f)]
 
 
-def _columns(path: Path, column: str) -> tuple[list[float], list[float]]:
-    """nimg and one column of a CSV; rows without it are left out."""
-    if not path.is_file():
-        return [], []
-    with open(path, newline="") as f:
-        rows = [row for row in csv.DictReader(f) if row.get(column)]
-    return [float(row["nimg"]) for row in rows], [float(row[column]) for row in rows]
+def _number(row: _Row, column: str) -> float | None:
+    """A value; None: there is none, or the line is torn, as a process that is at work may leave it."""
+    try:
+        return float(row[column])
+    except (KeyError, ValueError):
+        return None

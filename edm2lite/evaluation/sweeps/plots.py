@@ -104,4 +104,4 @@ def _figure() -> Any:
 
 def _name(axes: Any, x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
