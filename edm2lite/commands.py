@@ -125,7 +125,9 @@ def _push(cfg: PushConfig) -> None:
 def _ref(cfg: RefConfig) -> int | None:
     from edm2lite.data.datasets import check_dataset
     from edm2lite.ranks import parse_shard
+    from edm2lite.sampling.preflight import check_result
 
+    check_result(cfg.out)
     if cfg.images is None and cfg.source is None:
         check_dataset(cfg.data)
     parse_shard(cfg.shard)
@@ -138,9 +140,10 @@ def _ref(cfg: RefConfig) -> int | None:
 
 
 def _metrics(cfg: MetricsConfig) -> int | None:
-    from edm2lite.sampling.preflight import check_reference_exists, preflight
+    from edm2lite.sampling.preflight import check_reference_exists, check_result, preflight
 
     check_reference_exists(cfg.ref)
+    check_result(cfg.out)
     if cfg.main.path is not None:
         preflight(cfg.main, cfg.guide, cfg.guidance, cfg.seeds, cfg.shard, models=cfg.models)
     if cfg.devices > 1:
@@ -190,7 +193,9 @@ def _sweep(cfg: SweepConfig) -> int | None:
 
 def _report(cfg: ReportConfig) -> None:
     from edm2lite.evaluation.tables.results import read_tables
+    from edm2lite.sampling.preflight import check_result
 
+    check_result(cfg.out)
     read_tables(cfg.tables)
     from edm2lite.evaluation.report.page import write_report
 

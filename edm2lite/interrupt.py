@@ -6,6 +6,8 @@ Saving inside a signal handler would meet the step half done (torn checkpoints) 
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -45,6 +47,26 @@ class Interrupt:
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
+
+
+@contextmanager
+def sigterm_unwinds() -> Iterator[None]:
+    """While inside, SIGTERM (SLURM's at the time limit, a launcher's) ends the process as an exception, with status 143.
+
+    So what was gathered is written as after Ctrl-C. Where somebody else handles the signal, that stays.
+    """
+
+    def unwind(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    mine = _main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _main_thread() -> bool:

@@ -59,7 +59,7 @@ BAD = {
     "unknown option": (["train.py", "--network.dropuot=0.1"], "did you mean network.dropout?"),
     "misspelt dataset": (["train.py", "--data.name=digist", "--run_dir={files}/new"], "choose one of: digits, patches"),
     "misspelt choice": (["train.py", "--training.precision=fp8"], "choose one of: fp32, bf16, fp16"),
-    "misspelt command": (["evaluate.py", "tabel"], "choose one of: ref, metrics, table, report"),
+    "misspelt command": (["evaluate.py", "tabel"], "choose one of: ref, metrics, table, sweep, report"),
     "weight without guide": (["sample.py", f"--main.path={GUIDE}", "--guidance.weight=2"], "there is no guide"),
     "guide without weight": (["sample.py", f"--main.path={GUIDE}", f"--guide.path={GUIDE}"], "no weight"),
     "missing run": (["sample.py", "--main.path=runs/nowhere"], "does not exist"),

@@ -1,6 +1,7 @@
 """Settings of measuring: references, and metrics of images."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 
 from edm2lite.config.data import SD_VAE, DataConfig
 from edm2lite.config.guidance import GuidanceConfig
@@ -49,6 +50,7 @@ class RefConfig:
         check_range("features", self.features >= 0, self.features, "0 or more")
         check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
         check_processes(self.devices, self.shard)
+        check_detector_files(self.detector_files)
         named = {
             "data": self.data != DataConfig(),
             "images": self.images is not None,
@@ -63,6 +65,26 @@ class RefConfig:
             raise UserError(
                 "no images are named; give --data.name digits, --data.path DATASET, --images FOLDER or --source FILE"
             )
+        if self.source is not None and (given := _changed(self, _OF_IMAGES)):
+            raise UserError(
+                f"{' and '.join(given)} have no part in taking the numbers of {self.source}; leave them out, or --source"
+            )
+
+
+_OF_IMAGES = ("detectors", "detector_files", "features", "batch_size", "device", "devices", "shard")
+
+
+def _changed(cfg: object, names: Iterable[str]) -> list[str]:
+    """Those of a configuration's settings that are not at their defaults."""
+    defaults = {field.name: field for field in fields(cfg)}  # type: ignore[arg-type]
+    made = {name: f.default if f.default_factory is MISSING else f.default_factory() for name, f in defaults.items()}
+    return [name for name in names if getattr(cfg, name) != made[name]]
+
+
+def check_detector_files(files: Mapping[str, str]) -> None:
+    """Raise a UserError unless they are of detectors whose weights are published."""
+    for name in files:
+        check_choice("detector in detector_files", name, ("inception", "dinov2"))
 
 
 def check_processes(devices: int, shard: str | None) -> None:
@@ -109,6 +131,7 @@ class MeasureConfig:
         check_range("batch_size", self.batch_size > 0, self.batch_size, "positive")
         check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
         check_choice("labels", self.labels, ("uniform", "balanced"))
+        check_detector_files(self.detector_files)
         self.parsed_metrics()
 
     def parsed_metrics(self) -> tuple[Metric, ...]:
@@ -126,7 +149,8 @@ class MetricsConfig(MeasureConfig):
         preset: A published pair, for example edm2-img512-s-autog-fid: configs/pairs/NAME.yaml, which other options override.
         images: Folder of PNGs, ZIP or NPZ, as sample.py writes them; excludes main.
         seeds: Seeds to sample, if a main model is given.
-        num_images: Images a block; more are not used, fewer are an error. Default: all, split evenly into the blocks.
+        num_images: Images a block; more are not used, fewer are an error. Default: all, split evenly into the blocks. Over
+            files not named by seeds, which may be sorted by class, blocks are spread evenly.
         blocks: Blocks of images, each scored by itself: then minimum, mean and spread are known. The papers' FID is the minimum
             of three blocks of 50000.
         devices: Processes to start on this machine, one for each GPU.
@@ -153,12 +177,8 @@ class MetricsConfig(MeasureConfig):
         check_processes(self.devices, self.shard)
         if (self.images is None) == (self.main.path is None):
             raise UserError("metrics needs either --images FOLDER or --main.path MODEL; name exactly one")
-        defaults = {
-            "main": ModelRef(), "guide": ModelRef(), "guidance": GuidanceConfig(), "sampler": SamplerConfig(),
-            "seeds": MetricsConfig.seeds, "labels": MetricsConfig.labels, "precision": MetricsConfig.precision,
-        }  # fmt: skip
-        given = [name for name, default in defaults.items() if getattr(self, name) != default]
-        if self.images is not None and given:
+        of_models = ("main", "guide", "guidance", "sampler", "seeds", "labels", "precision", "vae", "models")
+        if self.images is not None and (given := _changed(self, of_models)):
             raise UserError(
                 f"{' and '.join(given)} have no part in scoring a folder of images; leave them out, or --images"
             )

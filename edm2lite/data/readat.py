@@ -2,6 +2,7 @@
 
 import os
 import resource
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,13 @@ import numpy as np
 
 from edm2lite.errors import UserError
 
+_OPENING = threading.Lock()
+
 
 class Files:
-    """Reads at offsets in a list of files, each opened when first needed. For one thread.
+    """Reads at offsets in a list of files, each opened when first needed.
+
+    Threads may share it if they read from neighbouring files: of hundreds of open files the first opened is closed.
 
     pread, no memory map: pages of a map stay in the resident memory of every process that touched them until they are given
     back, while here only the system's page cache holds them, once for all processes; a file that was cut short is an error
@@ -41,9 +46,11 @@ class Files:
 
     def _fd(self, file: int) -> int:
         if file not in self._fds:
-            if len(self._fds) >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
-                os.close(self._fds.pop(next(iter(self._fds))))
-            self._fds[file] = os.open(self.paths[file], os.O_RDONLY)
+            with _OPENING:
+                if file not in self._fds:  # no other thread has opened it meanwhile
+                    if len(self._fds) >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
+                        os.close(self._fds.pop(next(iter(self._fds))))
+                    self._fds[file] = os.open(self.paths[file], os.O_RDONLY)
         return self._fds[file]
 
     def __getstate__(self) -> dict[str, Any]:

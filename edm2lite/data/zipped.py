@@ -3,6 +3,7 @@
 Images come in the order of their names; other members are not looked at.
 """
 
+import hashlib
 import io
 import os
 import zlib
@@ -36,6 +37,13 @@ class ZipDataset(StoredDataset):
     def member(self, index: int) -> str:
         """Name of an image in the archive."""
         return os.fsdecode(self._index.names[index])
+
+    def checksum(self) -> str:
+        """Of the names, contents and labels of all images, from the archive's directory."""
+        digest = hashlib.sha256(self._index.names.tobytes())
+        for field in ("crc", "size", "label"):
+            digest.update(self._index.members[field].tobytes())
+        return digest.hexdigest()
 
     def raw(self, index: int) -> np.ndarray:
         name = self._index.names[index]

@@ -1,8 +1,8 @@
 """The commands `ref` and `metrics`: statistics of a reference set, and metrics of images against them."""
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,25 @@ from edm2lite.data.devices import pick_device
 from edm2lite.errors import UserError
 from edm2lite.evaluation.detectors.detector import Detector
 from edm2lite.evaluation.detectors.load import load_detector
-from edm2lite.evaluation.meter import Meter, extract
+from edm2lite.evaluation.extract import extract
+from edm2lite.evaluation.meter import Meter
 from edm2lite.evaluation.metrics.moments import Moments
 from edm2lite.evaluation.reference import Reference, Statistics, load_reference
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.shards import FeatureStore, chunks
 from edm2lite.evaluation.sources import DatasetSource, FileSource, PairSource, Source
-from edm2lite.files import write_json
+from edm2lite.evaluation.summary import line, summary
+from edm2lite.files import digest, write_json
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import is_first_rank, parse_shard
 from edm2lite.sampling.describe import machine
 from edm2lite.sampling.pair import load_pair
 from edm2lite.sampling.reading import open_images
+from edm2lite.snapshots.once import unless_another
 
 
 def compute_reference(cfg: RefConfig) -> Reference | None:
-    """Statistics of all images of a dataset, written to `cfg.out`; None if other processes are still at work."""
+    """Statistics of all images of a dataset, written to `cfg.out`; None if it is left to other processes."""
     if cfg.source is not None:
         return _say(_copy(load_reference(cfg.source), cfg.out))
     source = _reference_source(cfg)
@@ -39,16 +42,40 @@ def compute_reference(cfg: RefConfig) -> Reference | None:
     share = source.keys[shard.index :: shard.count]
     with progress_bar(len(share), "reference", disable=not is_first_rank()) as bar:
         extract(source, detectors, store, share, bar)
-    if others := sum(len(store.missing(detector, source.keys)) for detector in detectors):
-        print(f"{cfg.out}: shard {shard.index}/{shard.count} is done; other shards lack {others} features")
-        return None
-    found = {detector.name: _statistics(store, detector, source.keys, cfg.features) for detector in detectors}
-    data = {"name": source.name, "num_images": len(source.keys), **source.identity}
-    ref = Reference(path=cfg.out, data=data, statistics=found)
-    ref.save()
-    for detector in detectors:
-        store.remove(detector, source.keys)
+    with unless_another(_lock(store, cfg)) as mine:
+        if others := _left_to_others(mine, store, detectors, source.keys, share):
+            print(f"{cfg.out}: shard {shard.index}/{shard.count} is done; {others}")
+            return None
+        found = {detector.name: _statistics(store, detector, source.keys, cfg.features) for detector in detectors}
+        data = {"name": source.name, "num_images": len(source.keys), **source.identity}
+        ref = Reference(path=cfg.out, data=data, statistics=found)
+        ref.save()
+        for detector in detectors:
+            store.remove(detector, source.keys)
+        with suppress(OSError):  # features of another command are there, too
+            store.folder.parent.rmdir()
     return _say(ref)
+
+
+def _left_to_others(
+    mine: bool, store: FeatureStore, detectors: Iterable[Detector], keys: Sequence[int], share: Sequence[int]
+) -> str | None:
+    """Why the numbers are left to another process of this command; None: they are this one's to compute.
+
+    Args:
+        mine: Whether this process holds the `_lock`.
+        store, detectors, keys: Where features are, whose, of which images.
+        share: Images of this process: if its features are gone, who has computed the numbers has removed them.
+    """
+    lacking = {key for detector in detectors for key in store.missing(detector, keys)}
+    if not mine or not lacking.isdisjoint(share):
+        return "another process computes the numbers"
+    return f"other shards lack {len(lacking)} images" if lacking else None
+
+
+def _lock(store: FeatureStore, cfg: RefConfig | MetricsConfig) -> Path:
+    """Held by that one of a command's processes that computes the numbers: two would be in each other's way at the end."""
+    return store.folder / f".lock-{digest(plain(asdict(replace(cfg, shard=None, devices=1))))}"
 
 
 def _reference_source(cfg: RefConfig) -> Source:
@@ -86,7 +113,7 @@ def _statistics(store: FeatureStore, detector: Detector, keys: Sequence[int], ke
 
 
 def compute_metrics(cfg: MetricsConfig) -> dict[str, Any] | None:
-    """Metrics of files, or of a pair's images, printed and written to `cfg.out`; None if other processes are still at work."""
+    """Metrics of files, or of a pair's images, printed and written to `cfg.out`; None if it is left to other processes."""
     meter = Meter(cfg)
     source = _files(cfg.images, cfg.batch_size) if cfg.images is not None else _pair_source(cfg)
     blocks = split(source, cfg.blocks, cfg.num_images)
@@ -94,21 +121,22 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any] | None:
     share = keys[shard.index :: shard.count]
     with progress_bar(len(share), "metrics", disable=not is_first_rank()) as bar:
         meter.extract(source, share, bar)
-    if others := meter.missing(source, keys):
-        print(f"shard {shard.index}/{shard.count} is done; other shards lack {len(others)} images")
-        return None
-    scores = [meter.score(source, block) for block in blocks]
-    result = describe(meter, source, cfg, scores)
-    if cfg.out:
-        write_json(cfg.out, result)
-    meter.finish(source, keys)
+    with unless_another(_lock(meter.store(source), cfg)) as mine:
+        if others := _left_to_others(mine, meter.store(source), meter.detectors.values(), keys, share):
+            print(f"shard {shard.index}/{shard.count} is done; {others}")
+            return None
+        scores = [meter.score(source, block) for block in blocks]
+        result = describe(meter, source, cfg, scores)
+        if cfg.out:
+            write_json(cfg.out, result)
+        meter.finish(source, keys)
     for metric in meter.metrics:
         print(line(metric.title, [score[metric.name] for score in scores]))
     return result
 
 
 def split(source: Source, blocks: int, num_images: int | None) -> list[list[int]]:
-    """The keys of each block.
+    """The keys of each block: of seeds, one after the other; of files in another order, such as by class, spread evenly.
 
     Raises:
         UserError: If there are fewer images than that needs, or they cannot be split evenly; says the way out.
@@ -123,6 +151,9 @@ def split(source: Source, blocks: int, num_images: int | None) -> list[list[int]
         )
     if num_images is None and there % blocks:
         raise UserError(f"{there} images cannot be split evenly into {blocks} blocks; give --num_images {each}")
+    if isinstance(source, FileSource) and not source.images.by_seed:
+        picks = np.linspace(0, there - 1, blocks * each).round().astype(int)
+        return [[source.keys[i] for i in picks[block::blocks]] for block in range(blocks)]
     return [list(source.keys[i * each : (i + 1) * each]) for i in range(blocks)]
 
 
@@ -147,34 +178,16 @@ def describe(meter: Meter, source: Source, cfg: MetricsConfig, scores: Sequence[
     names = [metric.name for metric in meter.metrics]
     made = source.pair.describe() if isinstance(source, PairSource) else {"images": cfg.images}
     seeds = {"seeds": cfg.seeds, "sampler": plain(asdict(cfg.sampler))} if isinstance(source, PairSource) else {}
+    halved = meter.store(source).halved()
     return {
         "metrics": {name: summary([score[name] for score in scores]) for name in names},
         "num_images": scores[0][names[0]].num_images,
         "blocks": len(scores),
         **seeds,
+        **({"batch_size_halved_to": halved} if halved else {}),
         "made_by": made,
         "source": source.identity,
         "protocol": {metric.name: meter.protocol(metric) for metric in meter.metrics},
         "reference": {"file": meter.reference.path, **meter.reference.data},
         **machine(meter.device),
     }
-
-
-def summary(scores: Sequence[Score]) -> dict[str, Any]:
-    """One metric over blocks, as plain data."""
-    values = [score.value for score in scores]
-    spread = {"min": min(values), "sd": statistics.stdev(values)} if len(values) > 1 else {}
-    return {"mean": statistics.fmean(values), **spread, "scores": [asdict(score) for score in scores]}
-
-
-def line(title: str, scores: Sequence[Score]) -> str:
-    """One metric for people: its mean, the spread over blocks or the standard error within one, and N."""
-    values, first = [score.value for score in scores], scores[0]
-    text = f"{title} {statistics.fmean(values):.4f}"
-    if len(values) > 1:
-        text += f" +- {statistics.stdev(values):.4f} (sd over {len(values)} blocks; min {min(values):.4f})"
-    if first.se is not None:
-        text += f", standard error {statistics.fmean(s.se or 0 for s in scores):.4f}"
-    if first.extrapolated is not None:
-        text += f", for infinitely many images {statistics.fmean(s.extrapolated or 0 for s in scores):.4f}"
-    return f"{text}; N = {first.num_images}"

@@ -1,7 +1,6 @@
 """Measures images against a reference: their features, kept on disk, then any number of metrics of them."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,61 +11,19 @@ from tqdm import tqdm
 
 from edm2lite.config import MeasureConfig, Metric
 from edm2lite.data.devices import pick_device
-from edm2lite.data.prepare.workspace import room_on_disk
 from edm2lite.errors import UserError
-from edm2lite.evaluation.detectors.detector import Detector
 from edm2lite.evaluation.detectors.load import check_shape, load_detector
+from edm2lite.evaluation.extract import extract
 from edm2lite.evaluation.metrics.frechet import FrechetReference
 from edm2lite.evaluation.metrics.neighbours import Manifold
 from edm2lite.evaluation.metrics.protocol import NEIGHBOURS, needs_features, needs_labels, protocol
-from edm2lite.evaluation.metrics.scoring import reference_manifold, scores
+from edm2lite.evaluation.metrics.scoring import frechet_reference, reference_manifold, scores
 from edm2lite.evaluation.reference import Statistics, load_reference
 from edm2lite.evaluation.score import Score
-from edm2lite.evaluation.shards import FeatureStore, Writer
-from edm2lite.evaluation.sources import Batch, FileSource, Source
-from edm2lite.files import cache_dir
+from edm2lite.evaluation.shards import FeatureStore
+from edm2lite.evaluation.sources import FileSource, Source
+from edm2lite.files import cache_dir, digest
 from edm2lite.sampling.reading import open_images
-
-
-def extract(
-    source: Source, detectors: Sequence[Detector], store: FeatureStore, keys: Sequence[int], bar: tqdm | None = None
-) -> None:
-    """Compute and keep what features of these keys are missing; each image is made or read once for all detectors.
-
-    What was computed before an error or Ctrl-C is kept.
-
-    Raises:
-        UserError: If an image cannot be read, a detector does not take it, a feature is not finite, or the disk is full.
-    """
-    missing = {detector: set(store.missing(detector, keys)) for detector in detectors}
-    wanted = [key for key in keys if any(key in lack for lack in missing.values())]
-    if bar is not None:
-        bar.update(len(keys) - len(wanted))
-    if not wanted:
-        return
-    if source.shape is not None:
-        for detector in detectors:
-            check_shape(detector, source.name, source.shape)
-    with room_on_disk(store.folder), ExitStack() as stack:
-        writers = [stack.enter_context(Writer(store, d)) for d in detectors if missing[d]]
-        for batch in source.batches(wanted):
-            for writer in writers:
-                writer.add(batch.keys, features_of(writer.detector, batch, source.batch_size), batch.labels)
-            if bar is not None:
-                bar.update(len(batch.keys))
-
-
-def features_of(detector: Detector, batch: Batch, batch_size: int) -> torch.Tensor:
-    """Features [B, D] of a batch, padded to the full size: a network's last bits can depend on the number of images."""
-    count = len(batch.keys)
-    pixels = torch.cat([batch.pixels, batch.pixels[-1:].expand(batch_size - count, -1, -1, -1)])
-    features = detector(pixels)[:count]
-    if not features.isfinite().all():
-        bad = batch.keys[int((~features.isfinite().all(dim=1)).nonzero()[0])]
-        raise UserError(
-            f"{detector.title} makes features that are not finite of image {bad}; check the image and the weights"
-        )
-    return features
 
 
 class Meter:
@@ -97,6 +54,8 @@ class Meter:
             self._check(metric)
         self._factor, self._manifold = cache(self._make_factor), cache(self._make_manifold)
         self._with_features = cache(self._extract_features)
+        self._labelled = any(map(needs_labels, self.metrics))
+        self._store: FeatureStore | None = None
 
     def _default_metrics(self) -> tuple[Metric, ...]:
         names = list(self.reference.statistics)
@@ -106,11 +65,14 @@ class Meter:
         """Raise a UserError if the reference or the detector lack what a metric needs, before anything is sampled."""
         name = self.reference.detector_of(metric)
         statistics, path = self.reference.statistics[name], self.reference.path
-        if needs_features(metric) and statistics.features is None and self.reference.images is None:
-            raise UserError(
-                f"metric {metric.name} needs features, and {path} holds mean and covariance alone; leave it out, or make the "
-                "reference from its images: evaluate.py ref --features 10000"
-            )
+        if needs_features(metric) and statistics.features is None:
+            if self.reference.images is None:
+                raise UserError(
+                    f"metric {metric.name} needs features, and {path} holds mean and covariance alone; leave it out, or make "
+                    "the reference from its images: evaluate.py ref --features 10000"
+                )
+            images = self._reference_images(self.reference.images)
+            check_shape(self.detectors[name], images.name, images.shape or ())
         if needs_labels(metric) and statistics.labels is None:
             raise UserError(f"metric {metric.name} needs labels, and {path} has none; make it of a dataset with labels")
         detector = self.detectors[name]
@@ -120,18 +82,14 @@ class Meter:
             )
 
     def store(self, source: Source) -> FeatureStore:
-        """Where features of a source are kept."""
-        return FeatureStore(self.root, source.identity)
-
-    def missing(self, source: Source, keys: Sequence[int]) -> list[int]:
-        """Keys of which a feature is missing."""
-        store = self.store(source)
-        lacking = [set(store.missing(detector, keys)) for detector in self.detectors.values()]
-        return [key for key in keys if any(key in lack for lack in lacking)]
+        """Where features of a source are kept. That of the last source is remembered, and with it which keys it holds where."""
+        if self._store is None or self._store.identity != source.identity:
+            self._store = FeatureStore(self.root, source.identity)
+        return self._store
 
     def extract(self, source: Source, keys: Sequence[int], bar: tqdm | None = None) -> None:
         """Compute and keep the features of these keys that are missing; see `extract`."""
-        extract(source, list(self.detectors.values()), self.store(source), keys, bar)
+        extract(source, list(self.detectors.values()), self.store(source), keys, bar, self._labelled)
 
     def score(self, source: Source, keys: Sequence[int], metrics: Sequence[Metric] | None = None) -> dict[str, Score]:
         """The metrics of these images by name; their features must be there."""
@@ -164,17 +122,17 @@ class Meter:
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """Everything besides the images that changes the value of a metric, for ledgers and manifests."""
         name = self.reference.detector_of(metric)
+        labels = self.reference.statistics[name].labels if needs_labels(metric) else None
         return {
             "metric": Metric(metric.kind, name).name,
             "detector": self.detectors[name].identity,
             "reference": self.reference.fingerprint(name),
+            **({} if labels is None else {"reference_labels": digest(labels.tolist())}),
             **protocol(metric),
         }
 
     def _make_factor(self, name: str) -> FrechetReference:
-        statistics = self.reference.statistics[name]
-        mu, sigma = (torch.from_numpy(x).to(self.device) for x in (statistics.mu, statistics.sigma))
-        return FrechetReference(mu, sigma)
+        return frechet_reference(self.reference.statistics[name], self.device)
 
     def _make_manifold(self, name: str) -> Manifold:
         return reference_manifold(self._with_features(name), self.device)
@@ -188,7 +146,10 @@ class Meter:
         statistics = self.reference.statistics[name]
         if statistics.features is not None or self.reference.images is None:
             return statistics
-        source = FileSource(open_images(self.reference.images), self.cfg.batch_size)
+        source = self._reference_images(self.reference.images)
         store, detector = self.store(source), self.detectors[name]
         extract(source, [detector], store, source.keys)
         return replace(statistics, features=store.read(detector, source.keys).x.numpy())
+
+    def _reference_images(self, path: str) -> FileSource:
+        return FileSource(open_images(path), self.cfg.batch_size)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edm2lite.errors import UserError
 from edm2lite.evaluation.detectors.detector import Detector
-from edm2lite.files import atomic_path, digest, write_json
+from edm2lite.files import atomic_path, digest, remove_abandoned, write_json
 
 _ROWS, _SECONDS = 1000, 20  # a shard is written when it has so many rows, or after so long
 
@@ -38,7 +38,7 @@ class FeatureStore:
     """
 
     def __init__(self, root: Path, identity: dict[str, Any]):
-        self.folder, self._identity = root / digest(identity), identity
+        self.folder, self.identity = root / digest(identity), identity
         self._keys: dict[Path, list[int]] = {}
 
     def held(self, detector: Detector) -> dict[int, Path]:
@@ -49,9 +49,10 @@ class FeatureStore:
         """
         found: dict[int, Path] = {}
         for path in sorted(self._place(detector).glob("*.safetensors")):
-            if path not in self._keys:
-                self._keys[path] = _read(path, "keys").tolist()
-            found |= dict.fromkeys(self._keys[path], path)
+            with suppress(FileNotFoundError):  # another process has removed it since
+                if path not in self._keys:
+                    self._keys[path] = _read(path, "keys").tolist()
+                found |= dict.fromkeys(self._keys[path], path)
         return found
 
     def missing(self, detector: Detector, keys: Sequence[int]) -> list[int]:
@@ -66,7 +67,7 @@ class FeatureStore:
             tensors["labels"] = labels.cpu()
         place = self._place(detector)
         if not (self.folder / "source.json").exists():
-            write_json(self.folder / "source.json", self._identity)
+            write_json(self.folder / "source.json", self.identity)
         path = place / f"{keys[0]:08d}-{zlib.crc32(repr(list(keys)).encode()):08x}.safetensors"
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"crc32": json.dumps({k: _crc32(v) for k, v in tensors.items()})})
@@ -75,9 +76,18 @@ class FeatureStore:
         """The features of these keys, in their order.
 
         Raises:
-            UserError: If a shard is damaged.
+            UserError: If a shard is damaged, or features have been removed since they were seen.
         """
         held = self.held(detector)
+        try:
+            return self._gather(detector, keys, held)
+        except (KeyError, FileNotFoundError) as e:
+            raise UserError(
+                f"features in {self.folder} were removed by another command (--keep_features false) while this one read them; "
+                "run the same command again"
+            ) from e
+
+    def _gather(self, detector: Detector, keys: Sequence[int], held: dict[int, Path]) -> Features:
         rows = {key: i for i, key in enumerate(keys)}
         x, labels = torch.empty(len(keys), detector.dim), torch.full([len(keys)], -1)
         for path in dict.fromkeys(held[key] for key in keys):
@@ -91,15 +101,26 @@ class FeatureStore:
     def remove(self, detector: Detector, keys: Sequence[int]) -> None:
         """Forget the features of these keys; shards that hold others, too, stay, for another process may need them."""
         self.held(detector)
-        for path, held in self._keys.items():
-            if path.parent == self._place(detector) and set(held) <= set(keys):
-                path.unlink(missing_ok=True)
+        place, unwanted = self._place(detector), set(keys)
+        for path in [path for path, held in self._keys.items() if path.parent == place and unwanted.issuperset(held)]:
+            path.unlink(missing_ok=True)
+            del self._keys[path]
+        remove_abandoned(place)
         with suppress(OSError):  # others are still there
-            self._place(detector).rmdir()
+            place.rmdir()
             if not any(path.is_dir() for path in self.folder.iterdir()):
-                (self.folder / "source.json").unlink()
+                for path in self.folder.iterdir():  # source.json and notes
+                    path.unlink(missing_ok=True)
                 self.folder.rmdir()
-                self.folder.parent.rmdir()
+
+    def note_halved(self, batch_size: int) -> None:
+        """Remember that memory ran out, and some images were then computed so many at a time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f".batch_size-{batch_size}").touch()
+
+    def halved(self) -> list[int]:
+        """The batch sizes that `note_halved` was told of, by any process."""
+        return sorted(int(path.name.split("-")[1]) for path in self.folder.glob(".batch_size-*"))
 
     def _place(self, detector: Detector) -> Path:
         return self.folder / f"{detector.title.replace(':', '.')}-{digest(detector.identity)[:12]}"
@@ -158,12 +179,14 @@ def _crc32(tensor: Tensor) -> int:
 
 
 def _read(path: Path, name: str, optional: bool = False) -> Any:
-    """A tensor of a shard, compared with its checksum; None if it is optional and absent."""
+    """A tensor of a shard, compared with its checksum; None if it is optional and absent; FileNotFoundError if all is."""
     try:
         with safe_open(path, framework="pt") as f:
             if optional and name not in f.keys():  # noqa: SIM118 - no mapping
                 return None
             tensor, expected = f.get_tensor(name), json.loads(f.metadata()["crc32"])[name]
+    except FileNotFoundError:
+        raise
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
         raise _damaged(path, str(e)) from e
     if _crc32(tensor) != expected:

@@ -20,11 +20,15 @@ _THREADS = 8  # that decode images; most of that work is outside of Python's loc
 
 
 class Batch(NamedTuple):
-    """Some images: their keys, uint8 pixels [B, C, H, W], and classes, int64 [B], where known."""
+    """Some images: their keys, uint8 pixels [B, C, H, W], and classes, int64 [B], where known.
+
+    `halved_to` is the batch size they were made with, if memory ran out with the one asked for.
+    """
 
     keys: list[int]
     pixels: Tensor
     labels: Tensor | None
+    halved_to: int | None = None
 
 
 class Source(Protocol):
@@ -82,10 +86,15 @@ class PairSource:
             "precision": str(pair.main.denoiser.compute_dtype).removeprefix("torch."),
             "device": pair.device.type,
         }
+        if not isinstance(pair.encoder, RGBEncoder):  # how latents are scaled is no part of the weights
+            self.identity["encoder"] = pair.main.info.encoder
 
     def batches(self, keys: Sequence[int]) -> Iterator[Batch]:
-        for samples in self.pair.sample(keys, self.sampler, self.batch_size, labels=self.labels):
-            yield Batch(samples.seeds, samples.pixels, samples.labels)
+        halved: list[int] = []
+        for samples in self.pair.sample(
+            keys, self.sampler, self.batch_size, labels=self.labels, on_halved=halved.append
+        ):
+            yield Batch(samples.seeds, samples.pixels, samples.labels, halved[-1] if halved else None)
 
 
 class FileSource:

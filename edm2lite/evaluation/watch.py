@@ -15,7 +15,8 @@ from edm2lite.config import GuidanceConfig, MeasureConfig, TrainConfig, plain
 from edm2lite.data.encoders import RGBEncoder, VAEEncoder
 from edm2lite.data.sheets import sheet
 from edm2lite.evaluation.detectors.load import check_shape
-from edm2lite.evaluation.meter import Meter, features_of
+from edm2lite.evaluation.extract import features_of
+from edm2lite.evaluation.meter import Meter
 from edm2lite.evaluation.sources import Batch
 from edm2lite.ranks import Rank
 from edm2lite.sampling.compose import weights

@@ -73,10 +73,10 @@ def table_jobs(path: str, options: Sequence[str] = ()) -> list[Job]:
     cfg: TableConfig = parse("evaluate.py table", EVALUATE["table"], command[1:])
     if not cfg.rows or cfg.only_row is not None or cfg.shard is not None:
         raise UserError(f"{path} must have rows, no only_row and no shard; see configs/tables/digits.yaml")
-    gpus, rows = int(cfg.device != "cpu"), f"rows:{cfg.outdir}"
+    gpus, rows = cfg.devices * (cfg.device != "cpu"), f"rows:{cfg.outdir}"
     wanted = list(cells(cfg))
     jobs = training_jobs(wanted[0].main, [model for cell in wanted for _, model in cell.parts], cfg.models)
-    jobs += reference_jobs(cfg, path, gpus)
+    jobs += reference_jobs(cfg, path, min(gpus, 1))
     after = tuple(job.name for job in jobs)
     one_row = (*command, f"--only_row={TASK}")
     jobs.append(Job(name=rows, kind="evaluate", arguments=one_row, gpus=gpus, array=len(cfg.rows), after=after))

@@ -72,7 +72,7 @@ def generate(
         try:
             samples = _sample(job, batch)
         except RuntimeError as e:
-            if not _out_of_memory(e):
+            if not out_of_memory(e):
                 raise
             samples = None  # outside of the handler the traceback no longer holds the tensors
         if samples is not None:
@@ -125,8 +125,8 @@ def classes(
     return found
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Also of the CPU's allocator, which has no exception of its own."""
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether it says so; also of the CPU's allocator, which has no exception of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

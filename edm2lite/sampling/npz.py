@@ -57,6 +57,7 @@ class NpzRows:
         seeds: Of the rows; 0, 1, 2 ... where it names none.
         labels: Class of every seed; empty: without classes.
         shape, dtype: Of arr_0.
+        checksums: CRC-32 of every array, as the archive's directory tells it.
 
     Raises:
         UserError: If the file is damaged, compressed, or holds no arr_0 of images.
@@ -75,17 +76,21 @@ class NpzRows:
                     raise ValueError("an NPY header of another version")
                 self.shape, fortran, self.dtype = np.lib.format.read_array_header_1_0(f)
                 self._start = f.tell()
-                names = {name.removesuffix(".npy") for name in archive.namelist()}
+                self.checksums = {info.filename.removesuffix(".npy"): info.CRC for info in archive.infolist()}
             with np.load(path) as arrays:
-                numbers = {name: arrays[name].tolist() for name in names & {"arr_1", "seeds"}}
-        except (zipfile.BadZipFile, KeyError, ValueError, struct.error) as e:
+                numbers = {name: arrays[name] for name in self.checksums.keys() & {"arr_1", "seeds"}}
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, struct.error) as e:
             raise UserError(
                 f"{path} is no NPZ with images in arr_0 ({e}); write it uncompressed, as sample.py --format npz does"
             ) from e
         if fortran or len(self.shape) != 4:
             raise UserError(f"{path}: arr_0 is {list(self.shape)}; it must be [N, H, W, C] in C order")
-        self._rows = {seed: i for i, seed in enumerate(numbers.get("seeds", range(self.shape[0])))}
-        self.labels = dict(zip(self._rows, numbers.get("arr_1", ()), strict=False))
+        seeds = _one_each(path, "seeds", numbers.get("seeds", np.arange(self.shape[0])), self.shape[0])
+        self._rows = {seed: i for i, seed in enumerate(seeds)}
+        if len(self._rows) < len(seeds):
+            raise UserError(f"{path}: seeds repeat; each image must have one of its own")
+        classes = _one_each(path, "arr_1", numbers["arr_1"], len(seeds)) if "arr_1" in numbers else []
+        self.labels = dict(zip(self._rows, classes, strict=False))
 
     @property
     def seeds(self) -> list[int]:
@@ -104,3 +109,12 @@ class NpzRows:
         row = np.empty(self.shape[1:], self.dtype)
         self._files.read_into(0, self._start + self._rows[seed] * row.nbytes, row)
         return row
+
+
+def _one_each(path: str | os.PathLike, name: str, numbers: np.ndarray, count: int) -> list[int]:
+    """Integers, one for each image; a UserError if an array holds anything else."""
+    if numbers.shape != (count,) or not np.issubdtype(numbers.dtype, np.integer):
+        raise UserError(
+            f"{path}: {name} is {numbers.dtype} {list(numbers.shape)}; it must be integers [{count}], one an image"
+        )
+    return [int(number) for number in numbers]

@@ -42,6 +42,12 @@ def preflight_table(cfg: TableConfig) -> None:
         check_model(ref, part, cfg.models)
 
 
+def check_result(path: str | None) -> None:
+    """Raise a UserError if the file for a result is a folder."""
+    if path is not None and os.path.isdir(path):
+        raise UserError(f"out is {path}, a folder; name a file to write")
+
+
 def check_reference_exists(path: str, data: DataConfig | None = None) -> None:
     """Raise a UserError that says how to make them, of `data` if known, unless there are reference statistics."""
     if not os.path.isfile(path):

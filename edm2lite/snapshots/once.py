@@ -29,3 +29,30 @@ def one_at_a_time(path: str | os.PathLike, what: str) -> Iterator[None]:
                 print(f"waiting for another process: {what}", file=sys.stderr, flush=True)
                 fcntl.lockf(f, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def unless_another(path: str | os.PathLike) -> Iterator[bool]:
+    """Whether this process may do the work: False while another one holds the lock file `path`, and does it.
+
+    The file is removed at the end. Who comes then should look whether the work is done. Without locks on the file system: True.
+
+    Args:
+        path: Lock file, in a folder that is there while there is work.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        yield True
+        return
+    with open(path, "a+") as f:
+        try:
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        except OSError:  # no locks here: the work may be done several times
+            pass
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)

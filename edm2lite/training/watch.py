@@ -130,7 +130,9 @@ class Watch(Callback):
         info, dtype = self.info.at(module.nimg, sigma_rel), module.net.compute_dtype
 
         def look() -> Generator[Any, None, None]:
-            net = load_weights(info, tensors, path).to(memory_format=torch.channels_last)
+            net = load_weights(info, tensors, path)
+            tensors.clear()  # what was gathered is laid out anew below, and need not be held twice
+            net.to(memory_format=torch.channels_last)
             net.compute_dtype = dtype
             yield from self.watcher.look(LoadedModel(net, info, path), rank)
 

@@ -95,6 +95,10 @@ def unfinished(folder):
     (folder / "manifest.json").write_text('{"status": "incomplete"}')
 
 
+def lost(folder):
+    (folder / "manifest.json").write_text('{"status": "complete", "images_sha256": {"0": "a", "7": "b"}}')
+
+
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
@@ -107,6 +111,7 @@ def unfinished(folder):
         (with_transparency, "2.png is a picture of mode RGBA, not RGB or grey"),
         (sixteen_bits, "2.png is a picture of mode I;16, not RGB or grey"),
         (unfinished, "is not complete (see its manifest.json)"),
+        (lost, "lacks 2 of the 2 images of its manifest.json (000000/000000.png ...); run its sample.py command again"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
@@ -129,6 +134,30 @@ def test_archives_that_cannot_be_scored(ref, tmp_path, fails):
         archive.writestr("a.png", encode_png(np.zeros((1, 8, 8), np.uint8)))
         archive.writestr("b.png", encode_png(np.zeros((1, 8, 8), np.uint8))[:30])
     assert "b.png is no PNG that can be read" in fails(*score(ref, tmp_path / "cut.zip"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"arr_1": np.arange(3)}, "arr_1 is int64 [3]; it must be integers [4], one an image"),
+        ({"arr_1": np.arange(4.0)}, "arr_1 is float64 [4]; it must be integers [4], one an image"),
+        ({"arr_1": np.eye(4, dtype=int)}, "arr_1 is int64 [4, 4]; it must be integers [4], one an image"),
+        ({"seeds": np.arange(3)}, "seeds is int64 [3]; it must be integers [4], one an image"),
+        ({"seeds": np.zeros(4, int)}, "seeds repeat; each image must have one of its own"),
+    ],
+)
+def test_archives_whose_numbers_do_not_fit(ref, tmp_path, fails, arrays, match):
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros((4, 8, 8, 1), np.uint8), **arrays)
+    assert match in fails(*score(ref, tmp_path / "a.npz"))
+
+
+def test_settings_that_would_be_ignored_and_results_that_cannot_be_written(ref, images, tmp_path, fails):
+    assert "unknown detector in detector_files 'incepton'; choose one of: inception, dinov2" in fails(
+        *score(ref, images, "--detector_files", "{incepton: x}")
+    )
+    assert "a folder; name a file to write" in fails(*score(ref, images, "--out", tmp_path))
+    (tmp_path / "ref.npz").mkdir()
+    assert "a folder; name a file to write" in fails("ref", "--data.name", "digits", "--out", tmp_path / "ref.npz")
 
 
 def test_features_that_are_not_finite(ref, images, fails):

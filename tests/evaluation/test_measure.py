@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +17,10 @@ from edm2lite.config import DataConfig, GuidanceConfig, MetricsConfig, ModelRef,
 from edm2lite.data.digits import load_digits
 from edm2lite.errors import UserError
 from edm2lite.evaluation import measure
-from edm2lite.evaluation.measure import compute_metrics, compute_reference
+from edm2lite.evaluation.measure import compute_metrics, compute_reference, split
 from edm2lite.evaluation.meter import Meter
 from edm2lite.evaluation.reference import Reference, load_reference
+from edm2lite.evaluation.shards import FeatureStore
 from edm2lite.evaluation.sources import PairSource
 from edm2lite.sampling.images import image_path, write_png
 from edm2lite.sampling.write import sample
@@ -123,6 +126,52 @@ def test_references_of_several_processes_are_equal(ref, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["ref.npz"], "its features are not needed any more"
 
 
+def test_of_processes_that_end_together_one_computes(ref, pair, features, tmp_path, monkeypatch, capsys):
+    cfg = MetricsConfig(ref=ref, keep_features=False, **pair)
+    of_digits = RefConfig(data=DataConfig(name="digits"), out=str(tmp_path / "ref.npz"))
+    locks = []
+
+    @contextmanager
+    def taken(path):
+        locks.append(path.name)
+        yield False
+
+    monkeypatch.setattr(measure, "unless_another", taken)
+    assert compute_metrics(cfg) is None and compute_metrics(replace(cfg, shard="0/1")) is None
+    assert compute_metrics(replace(cfg, metrics=("kd",))) is None and compute_reference(of_digits) is None
+    assert capsys.readouterr().out.count("another process computes the numbers") == 4
+    assert locks[0] == locks[1] != locks[2], "the same for all shares of a command, and for it alone"
+    monkeypatch.undo()
+    monkeypatch.setattr("edm2lite.evaluation.meter.cache_dir", lambda: tmp_path / "cache")
+
+    @contextmanager
+    def too_late(path):
+        shutil.rmtree(path.parent)  # the other one has computed the numbers and removed the features
+        yield True
+
+    monkeypatch.setattr(measure, "unless_another", too_late)
+    assert compute_metrics(cfg) is None and compute_reference(of_digits) is None
+    assert capsys.readouterr().out.count("another process computes the numbers") == 2
+
+
+def test_a_halved_batch_is_in_the_result(ref, pair, features):
+    source = measure._pair_source(MetricsConfig(ref=ref, **pair))
+    FeatureStore(features, source.identity).note_halved(13)
+    assert compute_metrics(MetricsConfig(ref=ref, **pair))["batch_size_halved_to"] == [13]
+    assert "batch_size_halved_to" not in compute_metrics(MetricsConfig(ref=ref, **pair | {"batch_size": 24}))
+
+
+def test_other_labels_of_a_reference_are_another_protocol(ref, pair, tmp_path):
+    whole = load_reference(ref).statistics["digits"]
+    other = replace(whole, labels=whole.labels[::-1].copy())
+    Reference(path=str(tmp_path / "other.npz"), data={}, statistics={"digits": other}).save()
+    found = []
+    for path in (ref, str(tmp_path / "other.npz")):
+        meter = Meter(MetricsConfig(ref=path, metrics=("fd", "fd_per_class"), **pair))
+        found.append([meter.protocol(metric) for metric in meter.metrics])
+    assert found[0][0] == found[1][0] and found[0][1] != found[1][1]
+
+
 def test_further_metrics_need_no_new_images(ref, pair, monkeypatch):
     first = compute_metrics(MetricsConfig(ref=ref, **pair))
     monkeypatch.setattr(PairSource, "batches", lambda *a: pytest.fail("the features are there"))
@@ -169,6 +218,18 @@ def test_blocks_are_scored_each_by_itself(ref, pair, capsys):
         compute_metrics(MetricsConfig(ref=ref, num_images=61, **pair))
 
 
+def test_blocks_of_files_that_may_be_sorted_by_class_are_spread_over_them(ref, tmp_path):
+    images, order = load_digits().images, np.argsort(load_digits().labels, kind="stable")[::30]
+    for i, index in enumerate(order):
+        write_png(tmp_path / "sorted" / f"{i:03}.png", images[index])
+        write_png(image_path(tmp_path / "seeds", i), images[index])
+    sources = [measure._files(str(tmp_path / name), 8) for name in ("sorted", "seeds")]
+    assert split(sources[0], 2, None) == [list(range(0, 60, 2)), list(range(1, 60, 2))]
+    assert split(sources[0], 1, 20)[0] == [round(i * 59 / 19) for i in range(20)]
+    assert len({key for block in split(sources[0], 3, 19) for key in block}) == 57, "none is in two"
+    assert split(sources[1], 3, 19) == [list(range(i, i + 19)) for i in (0, 19, 38)]
+
+
 def test_any_module_can_be_the_detector(pair, tmp_path):
     cfg = RefConfig(data=DataConfig(name="digits"), detectors=(PATCHWORK, "digits"), out=str(tmp_path / "ref.npz"))
     compute_reference(cfg)
@@ -178,7 +239,7 @@ def test_any_module_can_be_the_detector(pair, tmp_path):
     assert by_default["metrics"] == result["metrics"]
 
 
-def test_images_in_a_reference_stand_for_its_features(ref, pair, tmp_path):
+def test_images_in_a_reference_stand_for_its_features(ref, pair, tmp_path, monkeypatch):
     sample(SampleConfig(outdir=str(tmp_path / "out"), format="npz", **pair))
     whole = load_reference(ref).statistics["digits"]
     bare = Reference(
@@ -192,6 +253,12 @@ def test_images_in_a_reference_stand_for_its_features(ref, pair, tmp_path):
     meter = Meter(MetricsConfig(ref=bare.path, **pair))
     meter.reference = replace(meter.reference, images=str(tmp_path / "out" / "images.npz"))
     assert meter._with_features("digits").features.shape == (60, 64)
+    np.savez_compressed(tmp_path / "compressed.npz", arr_0=np.zeros((3, 8, 8, 1), np.uint8))
+    monkeypatch.setattr(
+        "edm2lite.evaluation.meter.load_reference", lambda path: replace(bare, images=str(tmp_path / "compressed.npz"))
+    )
+    with pytest.raises(UserError, match="arr_0 is compressed"):  # before anything is sampled
+        Meter(MetricsConfig(ref=bare.path, metrics=("kd",), **pair))
 
 
 def test_copies_of_other_projects_files(ref, tmp_path, capsys):
@@ -215,11 +282,21 @@ def test_models_of_other_images_are_refused(ref):
         {"seeds": "0-9"},
         {"labels": "balanced"},
         {"precision": "fp16"},
+        {"vae": "other"},
+        {"models": "models"},
     ],
 )
 def test_options_that_a_folder_of_images_ignores_are_refused(other):
     with pytest.raises(UserError, match=f"{next(iter(other))} have no part in scoring a folder"):
         MetricsConfig(images="out", **other)
+
+
+@pytest.mark.parametrize(
+    "other", [{"detectors": ("digits",)}, {"features": 10}, {"shard": "0/2"}, {"devices": 2}, {"batch_size": 1}]
+)
+def test_options_that_another_projects_statistics_ignore_are_refused(other):
+    with pytest.raises(UserError, match=f"{next(iter(other))} have no part in taking the numbers of img512.pkl"):
+        RefConfig(source="img512.pkl", **other)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Features on disk: what goes in comes out, whoever wrote it and in whatever order."""
 
+import socket
+
 import pytest
 import torch
 
@@ -56,8 +58,27 @@ def test_removing_leaves_the_features_of_others(tmp_path, detector):
     store.remove(detector, [0, 1, 2])
     again = FeatureStore(tmp_path, IDENTITY)
     assert again.missing(detector, range(4)) == [0, 1], "the shard of 2 holds 3, too"
+    again.note_halved(32)
+    (
+        next(tmp_path.rglob("*.safetensors")).parent / f".a.{socket.gethostname()}.4194305.tmp"
+    ).touch()  # of one that was killed
     again.remove(detector, range(4))
     assert not list(tmp_path.iterdir())
+
+
+def test_features_that_another_command_removes_meanwhile(tmp_path, detector, monkeypatch):
+    ours, theirs = FeatureStore(tmp_path, IDENTITY), FeatureStore(tmp_path, IDENTITY)
+    put(ours, detector, [0, 1])
+    held = ours.held(detector)
+    theirs.remove(detector, [0, 1])
+    with pytest.raises(UserError, match=r"were removed by another command .*; run the same command again"):
+        ours.read(detector, [0])
+    monkeypatch.setattr(ours, "held", lambda detector: held)  # between listing and reading
+    with pytest.raises(UserError, match="were removed by another command"):
+        ours.read(detector, [0])
+    listed = next(iter(held.values()))
+    monkeypatch.setattr(type(listed), "glob", lambda self, pattern: [listed])
+    assert FeatureStore(tmp_path, IDENTITY).missing(detector, [0]) == [0]
 
 
 def test_a_damaged_shard_is_named(tmp_path, detector):

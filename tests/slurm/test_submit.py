@@ -74,6 +74,14 @@ def test_the_reference_of_any_dataset_is_made_first(project):
     assert "<ref:runs/ref.npz>" in jobs["rows:runs/table"][0]["dependency"]
 
 
+def test_processes_of_a_table_get_a_gpu_each(project):
+    jobs = dry_run("submit_table.sh", "table.yaml", "--device=cuda", "--devices=2", cwd=project)
+    asked = {
+        name.split(":")[0]: options["gres"] for name, (options, *_) in jobs.items() if not name.startswith("train")
+    }
+    assert asked == {"ref": "gpu:1", "rows": "gpu:2", "table": "gpu:2"}
+
+
 def test_a_papers_table_is_submitted_from_published_files(project):
     table = ROOT / "configs/tables/autoguidance-img64-s.yaml"
     cfg = cli.parse("evaluate.py table", cli.EVALUATE["table"], ["-c", str(table)])

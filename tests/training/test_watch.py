@@ -4,17 +4,20 @@ import csv
 import shutil
 import signal
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from edm2lite.config import ModelRef, Nimg, TrainConfig, WeightConfig
 from edm2lite.config.watching import WatchConfig
 from edm2lite.errors import UserError
 from edm2lite.interrupt import Interrupt
+from edm2lite.training import watch
 from edm2lite.training.fit import fit
 from edm2lite.training.loggers import MetricsCSV, log_sight
 from edm2lite.training.watch_log import WatchLog
@@ -83,6 +86,22 @@ def test_every_so_often_and_at_the_end_the_asked_average_is_looked_at(unwatched,
     with open(tmp_path / "run" / "metrics.csv") as f:
         after = next(row for row in csv.DictReader(f) if row["nimg"] == "80")
     assert float(after["img_per_s"]) > 16 / 0.6  # the look is not counted
+
+
+def test_of_gathered_weights_no_second_copy_is_held(tmp_path, monkeypatch):
+    """As under FSDP2, where they are gathered for the look, and then laid out as convolutions like them."""
+    gathered, held = [], []
+
+    def gather(shard, like):
+        whole = shard.clone(memory_format=torch.contiguous_format)
+        if whole.ndim == 4 and not whole.is_contiguous(memory_format=torch.channels_last):
+            gathered.append(weakref.ref(whole))
+        return whole
+
+    monkeypatch.setattr(watch, "gather", gather)
+    watcher = Fake(lambda nimg, batch: held.append(sum(ref() is not None for ref in gathered)))
+    assert fit(run_config(tmp_path / "run", total=48, every_nimg=Nimg(48)), watcher=watcher) == 0
+    assert gathered and held == [0, 0, 0]
 
 
 def test_what_cannot_work_is_refused_at_the_start(tmp_path):

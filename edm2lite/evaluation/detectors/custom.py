@@ -54,7 +54,8 @@ def load_custom(name: str) -> Custom:
 
     The module has the attribute `dim`, the number of features, and may have `preprocessing`, the identity of what it does to
     the images, `image_shape`, the only (C, H, W) it takes, and `logits(features)`, the logits of a classifier. The hash of
-    its state dict identifies its weights, whatever file they came from.
+    its state dict identifies its weights, whatever file they came from. Kept features are known by both: who changes the code
+    of a module, and not its weights, gives it another `preprocessing`.
 
     Raises:
         UserError: If there is no such factory, it needs arguments, or gives something else.

@@ -25,6 +25,7 @@ from edm2lite.evaluation.score import Score
 # A Frechet distance is extrapolated from N >= 4 D on. Measured, Gaussians of D = 64: at 4 D the mean is within an error of the
 # truth, at 2 D up to four below, at D far below zero, because the covariance has a rank of N - 1 at most.
 ENOUGH = 4
+NO_LABELS = "the images have no labels, which FD per class needs; take a folder or dataset with labels"
 
 
 def score(
@@ -98,7 +99,7 @@ def scores(
         elif metric.kind == "fd_per_class":
             estimates[metric] = _per_class(features, labels, _given(stats), count)
         else:
-            reference = reference or _frechet_reference(_given(stats), features.device)
+            reference = reference or frechet_reference(_given(stats), features.device)
             _warn_of_few(metric.title, len(features), reference.dim)
             estimates[metric] = frechet_estimate(features, reference, group)
     return {metric: _scored(metric, estimate, features) for metric, estimate in estimates.items()}
@@ -111,6 +112,12 @@ def reference_manifold(stats: Statistics, device: torch.device | str = "cpu") ->
         UserError: If the reference has no features, or too few.
     """
     return Manifold(_features(stats).to(device), max(NEIGHBOURS.values()))
+
+
+def frechet_reference(stats: Statistics, device: torch.device) -> FrechetReference:
+    """The Gaussian of a reference on a device; on the CPU for MPS, which has no float64."""
+    device = torch.device("cpu") if device.type == "mps" else device
+    return FrechetReference(torch.as_tensor(stats.mu, device=device), torch.as_tensor(stats.sigma, device=device))
 
 
 def _scored(metric: Metric, estimate: Estimate, features: Tensor) -> Score:
@@ -126,13 +133,9 @@ def _scored(metric: Metric, estimate: Estimate, features: Tensor) -> Score:
     )
 
 
-def _frechet_reference(stats: Statistics, device: torch.device) -> FrechetReference:
-    return FrechetReference(torch.as_tensor(stats.mu, device=device), torch.as_tensor(stats.sigma, device=device))
-
-
 def _per_class(features: Tensor, labels: Tensor | None, stats: Statistics, groups: int) -> Estimate:
     if labels is None:
-        raise UserError("the images have no labels, which FD per class needs; take a folder or dataset with labels")
+        raise UserError(NO_LABELS)
     if len(labels) != len(features):
         raise UserError(f"there are {len(labels)} labels of {len(features)} images; they must be as many")
     theirs = _features(stats).to(features.device)

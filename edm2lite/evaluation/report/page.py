@@ -4,7 +4,8 @@ from importlib import resources
 from pathlib import Path
 
 from edm2lite import __version__
-from edm2lite.config import ReportConfig, parse_seeds
+from edm2lite.config import ReportConfig, TableConfig, parse_seeds
+from edm2lite.data.devices import pick_device
 from edm2lite.evaluation.report.markup import element, text
 from edm2lite.evaluation.report.section import Section
 from edm2lite.evaluation.tables.results import read_tables
@@ -23,11 +24,15 @@ def write_report(cfg: ReportConfig) -> None:
     Pictures need the models; where these are gone, the report says so and has the rest.
 
     Raises:
-        UserError: If no table is named, one is not finished, or the seeds cannot be read.
+        UserError: If no table is named, one is not finished, the seeds cannot be read, or there is no such device.
     """
     seeds = parse_seeds(cfg.seeds) if cfg.seeds else []
+    if seeds:
+        pick_device(cfg.device)
     tables = zip(read_tables(cfg.tables), cfg.tables, strict=True)
     sections = [Section(table, outdir, seeds, cfg.device, i) for i, (table, outdir) in enumerate(tables, 1)]
+    for section in sections:
+        TableConfig.from_plain(section.table.config)  # refuses what it cannot read before any picture is made
     write_text(cfg.out, page(cfg.title, sections))
     print(f"report: {Path(cfg.out).resolve()}")
 

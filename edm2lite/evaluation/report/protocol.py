@@ -76,27 +76,29 @@ def _detectors(table: Table) -> dict[str, dict[str, object]]:
 
 
 def models(cfg: TableConfig) -> dict[str, object]:
-    """What each model of a table is, with its licence, by its path; of a model that is gone just that."""
+    """What each model of a table is, with its licence, by its path and degradations; of a model that is gone just that."""
     refs = [ref for row in cfg.rows for ref in (cfg.main_of(row), *cfg.guides_of(row))]
     return {_model_name(ref): _model(ref) for ref in refs if ref.path}
 
 
 def _model_name(ref: ModelRef) -> str:
-    return str(ref.path) + (f" at {ref.nimg}" if ref.nimg is not None else "")
+    worse = "".join(f", {name} {value}" for name, value in ref.degradations.items())
+    return str(ref.path) + (f" at {ref.nimg}" if ref.nimg is not None else "") + worse
 
 
 def _model(ref: ModelRef) -> str:
     assert ref.path is not None
+    if ":" in ref.path:
+        return "named by its address, and not looked up for this report"  # that could be a download
     if not os.path.exists(ref.path):
         return "not on this machine, so nothing more can be said of it"
     try:
         about = describe(ref.path, ref.nimg)
     except (UserError, OSError) as e:
         return f"cannot be read: {e}"
-    worse = "".join(f"; {name} {value}" for name, value in ref.degradations.items())
     trained = "" if about["nimg"] is None else f", {about['nimg']:,} training images"
     data = about["dataset"] or "unknown data"
-    return f"{about['parameters']:,} parameters, {data}{trained}; licence: {about['licence'] or 'not stated'}{worse}"
+    return f"{about['parameters']:,} parameters, {data}{trained}; licence: {about['licence'] or 'not stated'}"
 
 
 def raw(table: Table) -> str:

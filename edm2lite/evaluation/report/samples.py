@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from edm2lite.config import GuidanceConfig, ModelRef, Nimg, TableConfig
+from edm2lite.config import Nimg, TableConfig, TableRow
 from edm2lite.config.tables import VARIED
 from edm2lite.data.sheets import sheet
 from edm2lite.errors import UserError
@@ -57,12 +57,12 @@ _Strips = list[tuple[str, list[np.ndarray]]]  # name, uint8 [C, H, W] each
 
 def _strips(table: Table, cfg: TableConfig, best: Result, seeds: Sequence[int], device: str) -> tuple[_Strips, _Strips]:
     """Main alone and rising weights; and main, guide, both, if there is a guide."""
-    off = VARIED[best.vary]
+    off, row = VARIED[best.vary], next(row for row in cfg.rows if row.name == best.row)
     weights = some_weights([r.weight for r in table.results if r.row == best.row], best.weight)
-    pairs = {w: _load(cfg, best, w, device) for w in [off, *weights]}
-    found = {w: _images(cfg, pair, seeds) for w, pair in pairs.items()}
+    both = _load(cfg, row, best, device)
+    found = {off: _images(cfg, both.alone(), seeds)}
+    found |= {w: _images(cfg, _at(both, row, w), seeds) for w in weights}
     rising = [("main alone" if w == off else _name(best, w), found[w]) for w in sorted(found)]
-    both = pairs[best.weight]
     if not both.guides:
         return rising, []
     guide = _images(cfg, both.guide_alone(), seeds)
@@ -73,17 +73,22 @@ def _name(best: Result, weight: float) -> str:
     return replace(best, weight=weight).strength + (" (best)" if weight == best.weight else "")
 
 
-def _load(cfg: TableConfig, result: Result, weight: float, device: str) -> Pair:
-    """A result's models at another weight."""
-    row = next(row for row in cfg.rows if row.name == result.row)
-    main, guide, guidance = replace(cfg.main_of(row), ema=result.main_ema), ModelRef(), GuidanceConfig()
-    if weight != VARIED[row.vary]:
-        guidance, guide = row.guided_by(weight), row.guide
-        if guide.path is not None and not guidance.guides:
-            found = result.guide_nimg
-            nimg = guide.nimg if row.guide_nimg == (None,) or found is None else Nimg(found)
-            guide = replace(guide, ema=result.guide_ema, nimg=nimg)
+def _load(cfg: TableConfig, row: TableRow, result: Result, device: str) -> Pair:
+    """The models of a result, guided as there."""
+    main, guide, guidance = replace(cfg.main_of(row), ema=result.main_ema), row.guide, row.guided_by(result.weight)
+    if guide.path is not None and not guidance.guides:
+        found = result.guide_nimg
+        nimg = guide.nimg if row.guide_nimg == (None,) or found is None else Nimg(found)
+        guide = replace(guide, ema=result.guide_ema, nimg=nimg)
     return load_pair(main, guide, guidance, device=device, precision=cfg.precision, vae=cfg.vae, models=cfg.models)
+
+
+def _at(pair: Pair, row: TableRow, weight: float) -> Pair:
+    """The same models at another value of what the row varies; none is loaded again."""
+    guidance = row.guided_by(weight)
+    configs = guidance.guides or [replace(guide, weight=guidance.weight) for _, guide in pair.guides]
+    guides = tuple((model, guide) for (model, _), guide in zip(pair.guides, configs, strict=True))
+    return replace(pair, guides=guides, guidance=guidance)
 
 
 def _images(cfg: TableConfig, pair: Pair, seeds: Sequence[int]) -> list[np.ndarray]:

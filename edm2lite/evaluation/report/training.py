@@ -18,37 +18,33 @@ def training_curves(runs: Sequence[Path]) -> list[tuple[str, str]]:
     A run that is gone, or that has no such file, has no line. Looks of different settings are not comparable: of each there is
     a line of its own.
     """
-    losses = {run.name: _rows(run / "metrics.csv") for run in runs}
+    losses = [(run.name, _rows(run / "metrics.csv")) for run in runs]
     figures = [("Training loss.", drawn)] if (drawn := _drawn(losses, "loss", "loss")) else []
-    looks = {name: rows for run in runs for name, rows in _looks(run).items()}
-    for metric in dict.fromkeys(name for rows in looks.values() for row in rows for name in row if _is_metric(name)):
+    looks = [look for run in runs for look in _looks(run)]
+    for metric in dict.fromkeys(name for _, rows in looks for row in rows for name in row if _is_metric(name)):
         title = parse_metric(metric).title
         if drawn := _drawn(looks, metric, title):
             figures.append((f"{title} of few images while training, for trends alone; bars: standard error.", drawn))
     return figures
 
 
-def _drawn(found: dict[str, list[_Row]], column: str, axis: str) -> str:
+def _drawn(found: Sequence[tuple[str, list[_Row]]], column: str, axis: str) -> str:
     """A column over nimg, a line for each of the named lists of rows that has values; empty: none has."""
     lines = []
-    for i, (name, rows) in enumerate(found.items()):
-        given = [
-            (x / 1024, y, _number(r, f"{column}_se"))
-            for r in rows
-            if (x := _number(r, "nimg")) and (y := _number(r, column)) is not None
-        ]
+    for i, (name, rows) in enumerate(found):
+        points = [(_number(row, "nimg"), _number(row, column), _number(row, f"{column}_se")) for row in rows]
+        given = [(x / 1024, y, error) for x, y, error in points if x is not None and y is not None]
         if given:
-            x, y, error = zip(*given, strict=True)
-            lines.append(Line(name, x, y, i, error))
+            lines.append(Line(name, [p[0] for p in given], [p[1] for p in given], i, [p[2] for p in given]))
     return draw(lines, "training images (Ki)", axis) if lines else ""
 
 
-def _looks(run: Path) -> dict[str, list[_Row]]:
-    """The lines of a watch.csv by their settings, under the name of the run, and that of the settings if there are several."""
+def _looks(run: Path) -> list[tuple[str, list[_Row]]]:
+    """The lines of a watch.csv by their settings: name of the run, and that of the settings if there are several; lines."""
     found = defaultdict(list)
     for row in _rows(run / "watch.csv"):
-        found[row.get("setup") or ""].append(row)
-    return {run.name if len(found) == 1 else f"{run.name}, setup {setup}": rows for setup, rows in found.items()}
+        found[row.get("setup", "")].append(row)
+    return [(run.name if len(found) == 1 else f"{run.name}, setup {setup}", rows) for setup, rows in found.items()]
 
 
 def _is_metric(column: str) -> bool:

@@ -1,5 +1,6 @@
 """Tables of metrics over pairs, EMA lengths and guidance weights, block of seeds by block of seeds."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from edm2lite.evaluation.tables.scorer import Scorer
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import is_first_rank, parse_shard
 from edm2lite.snapshots.fetch import resolve
+from edm2lite.snapshots.once import one_at_a_time
 from edm2lite.snapshots.posthoc import reconstruct_for
 
 __all__ = ["Cell", "Scorer", "cell", "cells", "compute_row", "compute_table", "score_all"]
@@ -21,8 +23,9 @@ __all__ = ["Cell", "Scorer", "cell", "cells", "compute_row", "compute_table", "s
 def compute_row(cfg: TableConfig) -> None:
     """Score the settings of row `cfg.only_row` alone and keep the values, for `compute_table` to find."""
     assert cfg.only_row is not None
-    row = cfg.rows[cfg.only_row]
-    if score_all(cfg, list(cells(replace(cfg, rows=(row,), only_row=None))), Scorer(cfg)) is not None:
+    row, scorer = cfg.rows[cfg.only_row], Scorer(cfg)
+    check_published(cfg.rows, [metric.name for metric in scorer.meter.metrics])
+    if score_all(cfg, list(cells(replace(cfg, rows=(row,), only_row=None))), scorer) is not None:
         print(f"row {row.name!r} is kept in {cfg.outdir}; the same command without --only_row writes the table")
 
 
@@ -44,12 +47,27 @@ def compute_table(cfg: TableConfig) -> Table | None:
     best = [table.best(guided) for guided in (False, True)]
     if cfg.confirm and all(best):
         again = [wanted[next(i for i, r in enumerate(results) if r is found)] for found in best]
-        images = cfg.blocks * cfg.num_images
-        with progress_bar(2 * images, f"{cfg.title}, fresh seeds") as bar:
-            fresh = [scorer.score(setting, cfg.first_seed + images, bar) for setting in again]
-        table.confirmed.update(zip((False, True), fresh, strict=True))
+        table.confirmed.update(zip((False, True), _on_fresh_seeds(cfg, again, scorer), strict=True))
     write_table(Path(cfg.outdir), table)
     return table
+
+
+def _on_fresh_seeds(cfg: TableConfig, settings: Sequence[Cell], scorer: Scorer) -> list[Result]:
+    """Results of settings on the seeds after those of the table.
+
+    One process may be here, or all of them, if the command was interrupted here before: each begins with another block, and
+    waits for what another one has begun.
+    """
+    each, first = cfg.num_images, cfg.first_seed + cfg.blocks * cfg.num_images
+    starts = range(first, first + cfg.blocks * each, each)
+    blocks = list(enumerate((setting, start) for setting in settings for start in starts))
+    own, locks = parse_shard(cfg.shard).index % len(blocks), Path(cfg.outdir) / ".locks"
+    with progress_bar(len(blocks) * each, f"{cfg.title}, fresh seeds") as bar:
+        for i, (setting, start) in blocks[own:] + blocks[:own]:
+            with one_at_a_time(locks / str(i), f"fresh seeds from {start} on of {setting.row.name}"):
+                scorer.score(setting, start, bar, blocks=1)
+    shutil.rmtree(locks, ignore_errors=True)
+    return [scorer.score(setting, first) for setting in settings]
 
 
 def score_all(cfg: TableConfig, wanted: Sequence[Cell], scorer: Scorer) -> list[Result] | None:

@@ -37,7 +37,8 @@ def _environment(grid: Grid, caption: str) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    text = " & ".join(cells) + r" \\"
+    return "{}" + text if text.startswith(("[", "*")) else text  # which would belong to the command of the line before
 
 
 def _cell(field: Field) -> str:
@@ -48,4 +49,4 @@ def _cell(field: Field) -> str:
 
 
 def _numbers(text: str) -> str:
-    return text.replace("+-", r"$\pm$").replace(" -> ", r" $\to$ ")
+    return text.replace("+-", r"$\pm$")

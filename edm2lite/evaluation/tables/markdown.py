@@ -1,5 +1,7 @@
 """Tables as Markdown, aligned so that they read well in a terminal, too. Imports no torch."""
 
+import re
+
 from edm2lite.evaluation.tables.layout import Field, Grid, best_grids, legend, settings_grid
 from edm2lite.evaluation.tables.marks import BEST, TIED
 from edm2lite.evaluation.tables.results import Table
@@ -8,10 +10,10 @@ from edm2lite.evaluation.tables.results import Table
 def markdown(table: Table) -> str:
     """All settings, then each row at its best, then the verdict."""
     grid = settings_grid(table)
-    lines = [f"{grid.caption}. Bold: best. {legend(table)}", "", *_lines(grid), ""]
+    lines = [f"{_escaped(grid.caption)}. Bold: best. {legend(table)}", "", *_lines(grid), ""]
     for best in best_grids(table):
         lines += [f"{best.caption}:", "", *_lines(best), ""]
-    return "\n".join([*lines, *(f"- {line}" for line in table.verdict())]).rstrip() + "\n"
+    return "\n".join([*lines, *(f"- {_escaped(line)}" for line in table.verdict())]).rstrip() + "\n"
 
 
 def _lines(grid: Grid) -> list[str]:
@@ -26,5 +28,10 @@ def _lines(grid: Grid) -> list[str]:
 
 
 def _cell(field: Field) -> str:
-    text = field.text.replace("\\", "\\\\").replace("|", "\\|")
+    text = _escaped(field.text)
     return f"**{text}**" if field.mark == BEST else f"{text} ~" if field.mark == TIED else text
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in tables, too."""
+    return re.sub(r"[\\|<*`]", r"\\\g<0>", text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edm2lite.config import parse_metric
 from edm2lite.config.tables import VARIED
-from edm2lite.evaluation.metrics.uncertainty import difference, student
+from edm2lite.evaluation.metrics.uncertainty import difference, statistically_tied, student
 from edm2lite.evaluation.score import Score
 
 
@@ -100,18 +100,19 @@ def compare(where: str, unguided: Result, guided: Result, metric: str) -> str:
     """One line: both means, their difference, the larger of the two spreads, and what follows.
 
     As both are scored on the same seeds, the spread of their differences block by block is given, too. Of a single block there
-    is no spread: the standard error of the difference takes its place.
+    is no spread: the standard error of the difference takes its place. Nobody wins whom the marks of the table call tied.
     """
-    gain = rank(unguided, metric) - rank(guided, metric)
+    gain, a, b = rank(unguided, metric) - rank(guided, metric), unguided.blocks(metric), guided.blocks(metric)
     means = " -> ".join(number(metric, r.mean(metric)) for r in (unguided, guided))
     line = f"{where}: {means}, gain {number(metric, gain)}"
     spreads = [s for s in (unguided.spread(metric), guided.spread(metric)) if s is not None]
     if len(spreads) == 2:
         gains = paired_gains(unguided, guided, metric)
         paired = f" (sd of paired differences {number(metric, statistics.stdev(gains))})" if len(gains) > 1 else ""
-        spread = number(metric, max(spreads))
-        return f"{line}{paired}, spread {spread}: {_word(gain, max(spreads), 'spread')}"
-    gap = difference(unguided.blocks(metric), guided.blocks(metric))
+        word, tied = _word(gain, max(spreads), "spread"), statistically_tied(a, b)
+        word = "no difference beyond chance (95 %, paired)" if tied and abs(gain) > max(spreads) else word
+        return f"{line}{paired}, spread {number(metric, max(spreads))}: {word}"
+    gap = difference(a, b)
     if gap is None:
         return f"{line}; nothing follows from one block without a standard error"
     word = _word(gain, student(gap.degrees) * gap.se, "error")

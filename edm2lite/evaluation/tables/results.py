@@ -96,8 +96,10 @@ def read_table(outdir: str | Path) -> Table:
             data.pop(derived)
         data["confirmed"] = {key == "True": _result(value) for key, value in data["confirmed"].items()}
         data["results"] = [_result(value) for value in data["results"]]
+        if not data["results"]:
+            raise ValueError("it has no results")
         return Table(**data | {"metrics": tuple(data["metrics"])})
-    except (ValueError, TypeError, KeyError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise UserError(
             f"{path} is damaged, or of another version ({e}); run its evaluate.py table command again"
         ) from e

@@ -1,6 +1,5 @@
 """Tables with values made up, of two small models that are there, and their report."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +11,8 @@ from edm2lite.evaluation.report.page import write_report
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.tables.results import Result, Table, save_table
 from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
+from edm2lite.training.loggers import MetricsCSV
+from edm2lite.training.watch_log import WatchLog
 from tests.conftest import TINY, tiny_denoiser
 
 METRICS = ("fid", "fd_dinov2", "is")
@@ -27,14 +28,10 @@ def write_run(folder: Path, seed: int) -> None:
     for i, (nimg, ema) in enumerate((n, e) for n in (160, 320) for e in EMAS):
         tensors = tiny_denoiser(seed=seed + i).state_dict()
         save_snapshot(folder / "snapshots" / f"{nimg}-ema{ema}.safetensors", tensors, info.at(nimg, ema))
-    for name, rows in {
-        "metrics.csv": [{"nimg": 160, "loss": 0.5}, {"nimg": 320, "loss": 0.25}],
-        "watch.csv": [{"nimg": 160, "ema": 0.05, "fd": 40.0}, {"nimg": 320, "ema": 0.05, "fd": ""}],
-    }.items():
-        with open(folder / name, "w", newline="") as f:
-            writer = csv.DictWriter(f, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    metrics = MetricsCSV(folder / "metrics.csv")
+    for nimg, loss in ((160, 0.5), (320, 0.25)):
+        metrics.log_metrics({"loss": loss, "lr": 0.01}, step=nimg)
+    WatchLog(folder / "watch.csv", setup="3f2ab1cd").add(160, 0.05, {"N": 40.0, "fd": 40.0, "fd_se": 2.0})
 
 
 @pytest.fixture(scope="session")

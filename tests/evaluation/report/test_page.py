@@ -3,15 +3,17 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import yaml
 from PIL import Image
 
-from edm2lite.config import ReportConfig, TableConfig
+from edm2lite.config import ModelRef, Nimg, ReportConfig, TableConfig, TableRow
 from edm2lite.errors import UserError
 from edm2lite.evaluation.report.page import write_report
+from edm2lite.evaluation.report.protocol import models
 from tests.evaluation.report.conftest import METRICS, make_table
 
 VOID = {"meta", "img", "br", "input"}
@@ -118,3 +120,27 @@ def test_what_cannot_be_reported_is_refused(tmp_path):
         write_report(ReportConfig(tables=(str(tmp_path),)))
     with pytest.raises(UserError, match="name no seed"):
         write_report(ReportConfig(tables=(str(tmp_path),), seeds=","))
+    with pytest.raises(UserError, match="device 'tpu' is not available here"):
+        write_report(ReportConfig(tables=(str(tmp_path),), device="tpu"))
+
+
+def test_a_table_of_another_version_is_one_clear_line(report, runs, monkeypatch):
+    monkeypatch.setattr("edm2lite.evaluation.report.samples.load_pair", lambda *a, **k: pytest.fail("loaded a model"))
+    table = make_table(*runs)
+    older = replace(table, config=table.config | {"extract": 2})
+    with pytest.raises(
+        UserError, match=r"table 'A & B' is of another version .*'extract'.*run its evaluate.py table command"
+    ):
+        report(older)
+
+
+def test_one_model_made_worse_in_several_ways_is_several_models(runs):
+    refs = (
+        ModelRef(path=str(runs[0])),
+        ModelRef(path=str(runs[0]), dropout=0.1),
+        ModelRef(path=str(runs[0]), dropout=0.05),
+    )
+    refs = (*refs, ModelRef(path="nvidia:edm2-img512-s", nimg=Nimg("2048Mi")))
+    cfg = TableConfig(rows=tuple(TableRow(name=str(i), main=ref) for i, ref in enumerate(refs)))
+    names = [str(runs[0]), f"{runs[0]}, dropout 0.1", f"{runs[0]}, dropout 0.05", "nvidia:edm2-img512-s at 2Gi"]
+    assert list(models(cfg)) == names and "not on this machine" not in str(models(cfg)[names[-1]])

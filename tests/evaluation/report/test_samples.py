@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edm2lite.config import ModelRef, TableConfig
+from edm2lite.config import GuidanceConfig, GuideConfig, ModelRef, TableConfig, TableRow, all_guides
 from edm2lite.evaluation.report import samples
 from edm2lite.evaluation.report.markup import picture
 from edm2lite.evaluation.report.samples import sample_sheets, some_weights
-from edm2lite.sampling.pair import load_pair
+from edm2lite.sampling.pair import Pair, load_pair
 
 
 def test_few_weights_are_all_shown_and_of_many_the_ends_and_the_best():
@@ -27,6 +27,36 @@ def test_strips_show_the_best_models_at_rising_weight_and_apart(strips):
     assert [name for name, _ in rising] == ["main alone", "w = 1.5", "w = 2 (best)", "w = 3"]
     assert [name for name, _ in parts] == ["main", "guide", "both"]
     assert parts[0][1] is rising[0][1] and parts[2][1] is rising[2][1]
+
+
+def test_models_are_loaded_once_for_all_weights(table, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        samples, "load_pair", lambda *args, **kwargs: loaded.append(load_pair(*args, **kwargs)) or loaded[0]
+    )
+    samples._strips(table, TableConfig.from_plain(table.config), table.best(True), [3], "cpu")
+    assert len(loaded) == 1
+
+
+@pytest.mark.parametrize(
+    ("guidance", "vary", "weight", "expected"),
+    [
+        ({}, "weight", 3.0, [3.0]),
+        ({"guides": (GuideConfig(path="a", weight=3.0), GuideConfig(path="b", weight=0.0))}, "weight", 2.0, [3.0, 0.0]),
+        ({"weight": 1.5}, "truncation", 1.1, [1.5]),
+    ],
+)
+def test_other_weights_are_those_of_the_row(guidance, vary, weight, expected):
+    """Without models: what is loaded is replaced by names."""
+    guidance, guide = (
+        GuidanceConfig(**guidance),
+        ModelRef() if "guides" in guidance else ModelRef(path="g", dropout=0.1),
+    )
+    row = TableRow(name="r", guide=guide, guidance=guidance, vary=vary, weights=(1.2, weight))
+    guides = tuple(zip("ab", all_guides(guide, row.guided_by(1.2)), strict=False))
+    at = samples._at(Pair("main", guides=guides, guidance=row.guided_by(1.2)), row, weight)
+    assert [cfg.weight for _, cfg in at.guides] == expected and at.guidance == row.guided_by(weight)
+    assert tuple(cfg for _, cfg in at.guides) == all_guides(guide, row.guided_by(weight))
 
 
 def test_the_images_are_those_of_the_named_snapshots(strips, table, runs):

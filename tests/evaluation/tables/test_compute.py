@@ -1,7 +1,9 @@
 """Every setting once, by any number of jobs; what is kept is not computed again."""
 
 import json
+import multiprocessing
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from edm2lite.config import DataConfig, ModelRef, RefConfig, SamplerConfig, Tabl
 from edm2lite.config.cells import cells
 from edm2lite.errors import UserError
 from edm2lite.evaluation.measure import compute_reference
+from edm2lite.evaluation.tables import scorer
 from edm2lite.evaluation.tables.compute import compute_row, compute_table
 from edm2lite.evaluation.tables.results import read_table
 from edm2lite.evaluation.tables.scorer import Scorer
@@ -79,6 +82,32 @@ def test_processes_share_the_blocks_and_the_last_writes_the_table(cfg, measured,
     assert compute_table(replace(cfg, shard="1/4", confirm=False)).results == whole.results and not measured
 
 
+def test_processes_share_the_fresh_seeds_of_a_table_interrupted_there(cfg, measured):
+    """All blocks are there, so that every process comes to the confirmation at once; the stub's are slow, to meet in it."""
+    cfg = replace(cfg, keep_features=False)
+    compute_table(replace(cfg, confirm=False))
+    forked = multiprocessing.get_context("fork")
+    begun, done = forked.Barrier(3), forked.SimpleQueue()
+
+    def process(shard):
+        measured.clear()
+        measure = scorer.Meter.measure
+        scorer.Meter.measure = lambda *args, **kwargs: time.sleep(0.2) or measure(*args, **kwargs)
+        begun.wait()
+        compute_table(replace(cfg, shard=shard))
+        done.put([(keys[0], shard) for keys, _ in measured])
+
+    jobs = [forked.Process(target=process, args=(f"{i}/3",)) for i in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0, 0]
+    counts = [len(done.get()) for _ in jobs]
+    assert sum(counts) == 2 * 3 and min(counts) >= 1, "each block of fresh seeds once, and all had a part in it"
+    assert set(read_table(cfg.outdir).confirmed) == {False, True} and not (Path(cfg.outdir) / ".locks").exists()
+
+
 def test_torchrun_tells_which_share(cfg, measured, monkeypatch):
     for rank in (0, 1):
         monkeypatch.setattr(os, "environ", os.environ | {"RANK": str(rank), "WORLD_SIZE": "2"})
@@ -134,6 +163,8 @@ def test_published_values_of_metrics_that_are_not_measured_are_refused_before_an
     rows = (replace(cfg.rows[0], published={"fid": 1.0}),)
     with pytest.raises(UserError, match="row 'main alone' has a published fid, but the table's metrics are fd"):
         compute_table(replace(cfg, rows=rows))
+    with pytest.raises(UserError, match="row 'main alone' has a published fid"):
+        compute_row(replace(cfg, rows=rows, only_row=0))
     assert not measured
 
 

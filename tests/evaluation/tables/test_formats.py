@@ -153,6 +153,17 @@ def test_latex_is_whole_and_escaped(paper_like):
             check_latex(broken)
 
 
+def test_no_name_is_taken_for_a_command():
+    """After a line's end LaTeX takes [...] and * for its own; Markdown takes < for a tag and * for emphasis."""
+    odd = table(*(result(2.0, row=name) for name in ("a", "[b] c", "*d* `e`", "<i>")), config={"title": "<T>"})
+    lines = latex(odd).splitlines()
+    assert not [line for line in lines if line.startswith(("[", "*"))] and any(
+        line.startswith("{}[b] c &") for line in lines
+    )
+    text = markdown(odd)
+    assert r"| \*d\* \`e\` " in text and r"| \<i>" in text and text.startswith(r"\<T>: ")
+
+
 class Page(html.parser.HTMLParser):
     """Cells of the tables of a page by row, and whether every tag closes."""
 

@@ -31,6 +31,17 @@ def test_the_paired_spread_is_that_of_the_differences_block_by_block():
     assert "sd of paired" not in compare("x", a, replace(b, first_seed=1000), "fd"), "no seeds in common"
 
 
+def test_nobody_wins_whom_the_marks_call_tied():
+    """A gain above the spread of either, of differences that scatter so much that chance makes it in one of twenty."""
+    alone, guided = result(2.0, 2.3, 2.15), result(1.9, 1.85, 2.05, guide=0.1, weight=2.0)
+    both = table(alone, guided)
+    assert marks(both, "fd") == [TIED, BEST]
+    (line,) = both.verdict()[2:]
+    assert line.endswith(
+        "gain 0.217 (sd of paired differences 0.202), spread 0.150: no difference beyond chance (95 %, paired)"
+    )
+
+
 def test_where_higher_is_better_gains_are_rises():
     low = result(metrics={"is": scores(9.0, 9.1)})
     high = result(metrics={"is": scores(10.0, 10.2)}, weight=2.0)
@@ -96,7 +107,8 @@ def test_what_cannot_be_read_is_one_clear_line(paper_like, tmp_path):
         read_tables([])
     save_table(tmp_path, paper_like)
     text = (tmp_path / "table.json").read_text()
-    for damaged in (text[:-50], "{}", "[]", text.replace('"metrics"', '"metrix"')):
+    empty = json.dumps(json.loads(text) | {"results": []})
+    for damaged in (text[:-50], "{}", "[]", "null", text.replace('"metrics"', '"metrix"'), empty):
         (tmp_path / "table.json").write_text(damaged)
         with pytest.raises(
             UserError, match=r"table.json is damaged, or of another version .*run its evaluate.py table"

@@ -35,6 +35,17 @@ BAD_ROWS = {
     "no settings": ({"weights": ()}, r"weights of row 'x' is \[\]; it must be at least one value"),
     "a setting twice": ({"main_ema": (0.1, 0.1)}, r"main_ema of row 'x' is \[0.1, 0.1\]; .* none twice"),
     "a length of EMA too many": ({"main": ModelRef(path="m", ema=0.1)}, "main.ema of row 'x' is 0.1; .* given as main_ema"),
+    "EMA of no guide": ({"guide_ema": (0.1, 0.05)}, "guide_ema of row 'x' is given, but the row has no guide.path"),
+    "times of no guide": (
+        {"guide_nimg": (160,), "vary": "truncation", "weights": (1.1,)},
+        "guide_nimg of row 'x' is given, but the row has no guide.path",
+    ),
+    "two times of a guide": (
+        {"guide": ModelRef(path="g", nimg=80), "guide_nimg": (160,), "weights": (2.0,)},
+        r"row 'x' has guide.nimg 80 and guide_nimg \['160'\]; leave one of the two out",
+    ),
+    "name of two lines": ({"name": "x\ny"}, r"name of a row is 'x\\ny'; it must be one line of text"),
+    "no name": ({"name": " "}, "name of a row is ' '; it must be one line of text, not empty"),
     "published of nothing known": ({"published": {"fidd": 1.0}}, "published of row 'x': unknown metric 'fidd'; choose one"),
     "published no number": ({"published": {"fid": float("nan")}}, "published fid of row 'x' is nan; .* a finite number"),
 }  # fmt: skip
@@ -44,7 +55,7 @@ BAD_ROWS = {
 def test_rows_that_make_no_sense(name):
     settings, message = BAD_ROWS[name]
     with pytest.raises(UserError, match=message):
-        TableRow(name="x", **settings)
+        TableRow(**{"name": "x"} | settings)
 
 
 ROWS = (TableRow(name="a"), TableRow(name="b"))
