@@ -32,8 +32,10 @@ class ModelRef:
     sigma_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.path is None and (self.nimg is not None or self.ema is not None):
-            raise UserError("nimg or ema of a model is set without its path; name the run directory, too")
+        if self.path is None and any(value is not None for value in (self.nimg, self.ema, self.sha256)):
+            raise UserError(
+                "nimg, ema or sha256 of a model is set without its path; name the run directory or file, too"
+            )
         check_range(
             "ema", self.ema is None or 0 < self.ema < 0.2886, self.ema, "an EMA length sigma_rel in (0, 0.2886)"
         )

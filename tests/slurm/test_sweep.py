@@ -60,6 +60,7 @@ def test_what_cannot_be_submitted_is_one_line(sweep, arguments, message):
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_two_workers_of_an_array_share_one_journal(cluster, sweep):
     compute_reference(RefConfig(data=DataConfig(name="digits"), out=str(sweep / "ref.npz")))
     jobs = on_cluster(cluster, "submit_sweep.sh", "2", "sweep.yaml", cwd=sweep)

@@ -69,7 +69,9 @@ def test_a_second_training_in_the_same_directory_is_refused(tmp_path):
     process.communicate()
 
 
-@pytest.mark.parametrize("layout", [[], TWO_RANKS], ids=["one process", "two processes"])
+@pytest.mark.parametrize(
+    "layout", [[], pytest.param(TWO_RANKS, marks=pytest.mark.slow)], ids=["one process", "two processes"]
+)
 def test_when_the_disk_refuses_the_last_state_stays(layout, uninterrupted, tmp_path):
     """A limit on the size of files stands for the full disk: the system refuses the write half-way."""
     run_dir, newest = tmp_path / "run", f"{TOTAL}.safetensors"

@@ -72,6 +72,7 @@ def test_a_different_run_is_refused_and_names_the_setting(uninterrupted):
     assert "training.ref_lr = 0.01" in done.stderr and "sets 0.5" in done.stderr
 
 
+@pytest.mark.slow
 def test_training_longer_goes_on(uninterrupted, tmp_path):
     run_dir = tmp_path / "run"
     half = [o for o in OPTIONS if "total_nimg" not in o]
