@@ -7,4 +7,4 @@ set -a
 EDM2LITE_SLURM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$EDM2LITE_SLURM/site.sh"
 set +a
-exec "$EDM2LITE_PYTHON" -m edm2lite.launch.sweeps "$@"
+exec "$EDM2LITE_PYTHON" -m edm2lite.launch.submit sweep "$@"

@@ -146,12 +146,25 @@ def _parse_images(argv: Sequence[str]) -> tuple[list[Job], bool]:
     return image_jobs(argv[split + 1 :], shards=args.shards, ref=args.ref, train=args.train), args.dry_run
 
 
+def _parse_sweep(argv: Sequence[str]) -> tuple[list[Job], bool]:
+    from edm2lite.launch.sweeps import sweep_jobs  # which uses `reference_jobs` of this module
+
+    usage = "slurm/submit_sweep.sh WORKERS SWEEP.yaml [--dry-run] [further options of the sweep command]"
+    parser = Parser(usage=usage, allow_abbrev=False)
+    parser.add_argument("workers", type=int, help="jobs that share the points")
+    parser.add_argument("file", metavar="SWEEP.yaml", help="such as those in configs/sweeps/")
+    parser.add_argument("--dry-run", action="store_true", help="print the sbatch commands only")
+    args, options = parser.parse_known_args(argv)
+    return sweep_jobs(args.file, options, workers=args.workers), args.dry_run
+
+
 def main(argv: Sequence[str]) -> int:
     """Submit; returns the exit status."""
     parsers: dict[str, Callable[[Sequence[str]], tuple[list[Job], bool]]] = {
         "train": partial(_parse_file, train_jobs, "train"),
         "images": _parse_images,
         "table": partial(_parse_file, table_jobs, "table"),
+        "sweep": _parse_sweep,
     }
     try:
         submit(*parsers[argv[0]](argv[1:]))

@@ -1,16 +1,12 @@
-"""What to submit for a sweep: missing trainings and reference, workers that share one journal, the outcome. Imports no torch.
+"""What to submit for a sweep: missing trainings and reference, workers that share one journal, the outcome. Imports no torch."""
 
-Called by slurm/submit_sweep.sh as `python -m edm2lite.launch.sweeps`.
-"""
-
-import sys
 from collections.abc import Sequence
 
 from edm2lite.cli import EVALUATE, parse
 from edm2lite.config.sweeps import SweepConfig, models_of
 from edm2lite.errors import UserError
-from edm2lite.launch.jobs import Job, submit
-from edm2lite.launch.submit import Parser, reference_jobs
+from edm2lite.launch.jobs import Job
+from edm2lite.launch.submit import reference_jobs
 from edm2lite.launch.trainings import training_jobs
 
 
@@ -40,23 +36,3 @@ def sweep_jobs(path: str, options: Sequence[str] = (), *, workers: int) -> list[
     jobs.append(Job(name=name, kind="evaluate", arguments=command, gpus=gpus, array=workers, after=after))
     jobs.append(Job(name=f"sweep:{cfg.outdir}", kind="evaluate", arguments=command, gpus=gpus, after=(name,)))
     return jobs
-
-
-def main(argv: Sequence[str]) -> int:
-    """Submit; returns the exit status."""
-    usage = "slurm/submit_sweep.sh WORKERS SWEEP.yaml [--dry-run] [further options of the sweep command]"
-    parser = Parser(usage=usage, allow_abbrev=False)
-    parser.add_argument("workers", type=int, help="jobs that share the points")
-    parser.add_argument("file", metavar="SWEEP.yaml", help="such as those in configs/sweeps/")
-    parser.add_argument("--dry-run", action="store_true", help="print the sbatch commands only")
-    try:
-        args, options = parser.parse_known_args(argv)
-        submit(sweep_jobs(args.file, options, workers=args.workers), args.dry_run)
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -28,31 +28,6 @@ ENOUGH = 4
 NO_LABELS = "the images have no labels, which FD per class needs; take a folder or dataset with labels"
 
 
-def score(
-    metric: Metric,
-    features: Tensor,
-    stats: Statistics | None,
-    *,
-    labels: Tensor | None = None,
-    detector: Detector | None = None,
-    reference: FrechetReference | None = None,
-    manifold: Manifold | None = None,
-    groups: int = GROUPS,
-) -> Score:
-    """One metric of a block of images; see `scores`."""
-    found = scores(
-        [metric],
-        features,
-        stats,
-        labels=labels,
-        detector=detector,
-        reference=reference,
-        manifold=manifold,
-        groups=groups,
-    )
-    return found[metric]
-
-
 def scores(
     metrics: Iterable[Metric],
     features: Tensor,

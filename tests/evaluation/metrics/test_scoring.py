@@ -10,7 +10,7 @@ from edm2lite.evaluation.detectors.detector import Detector
 from edm2lite.evaluation.metrics import scoring
 from edm2lite.evaluation.metrics.frechet import FrechetReference
 from edm2lite.evaluation.metrics.protocol import needs_features, needs_labels, protocol
-from edm2lite.evaluation.metrics.scoring import reference_manifold, score, scores
+from edm2lite.evaluation.metrics.scoring import reference_manifold, scores
 from edm2lite.evaluation.metrics.uncertainty import extrapolate, jackknife_se
 from edm2lite.evaluation.reference import Statistics
 
@@ -30,6 +30,10 @@ class Linear(Detector):
 class Headless(Linear):
     def logits(self, features):
         return None
+
+
+def score(metric, *arguments, **more):
+    return scores([metric], *arguments, **more)[metric]
 
 
 def features(n, seed=1):
