@@ -1,6 +1,6 @@
-"""What to submit: a training, images and their metrics, or a whole table with all it needs. Imports no torch.
+"""What to submit: a training, images and their metrics, or a whole table or search with all it needs. Imports no torch.
 
-Called by the scripts in slurm/ as `python -m edm2lite.launch.submit {train,images,table}`.
+Called by the scripts in slurm/ as `python -m edm2lite.launch.submit {train,images,table,sweep}`.
 """
 
 import argparse
