@@ -1,4 +1,4 @@
-"""What to submit for a sweep: missing trainings and reference, workers that share one journal, the outcome. Imports no torch."""
+"""What to submit for a sweep: missing trainings and reference, workers on one journal, the outcome. Imports no torch."""
 
 from collections.abc import Sequence
 
