@@ -18,7 +18,7 @@ MOST_TRIALS = 500  # lines of the table of trials; a longer list is in the CSV a
 _PLOTS = {
     "heatmap-ema": "Main EMA by guide EMA, in the screening; each cell at the best of all other settings, the winner outlined.",
     "heatmap-nimg": "Guidance weight by training length of the guide, in the screening, likewise.",
-    "weights": "Over the weight, for the best pairs of models, in the screening; bars: jackknife standard errors, too large with few images.",
+    "weights": "Over the weight, for the best pairs of models, in the screening; bars: jackknife errors, large for few images.",
     "history": "The best so far, over the points screened.",
 }
 _NUMBERS = ("images", "blocks", "main_ema", "guide_ema", "guide_nimg", "weight", "score", "se")
