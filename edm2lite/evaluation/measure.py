@@ -1,7 +1,7 @@
 """The commands `ref` and `metrics`: statistics of a reference set, and metrics of images against them."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def compute_reference(cfg: RefConfig) -> Reference | None:
     share = source.keys[shard.index :: shard.count]
     with progress_bar(len(share), "reference", disable=not is_first_rank()) as bar:
         extract(source, detectors, store, share, bar)
-    with unless_another(_lock(store, cfg)) as mine:
-        if others := _left_to_others(mine, store, detectors, source.keys, share):
+    with _turn(cfg, store, detectors, source.keys, share) as others:
+        if others:
             print(f"{cfg.out}: shard {shard.index}/{shard.count} is done; {others}")
             return None
         found = {detector.name: _statistics(store, detector, source.keys, cfg.features) for detector in detectors}
@@ -57,20 +57,34 @@ def compute_reference(cfg: RefConfig) -> Reference | None:
     return _say(ref)
 
 
-def _left_to_others(
-    mine: bool, store: FeatureStore, detectors: Iterable[Detector], keys: Sequence[int], share: Sequence[int]
-) -> str | None:
-    """Why the numbers are left to another process of this command; None: they are this one's to compute.
+@contextmanager
+def _turn(
+    cfg: RefConfig | MetricsConfig,
+    store: FeatureStore,
+    detectors: Iterable[Detector],
+    keys: Sequence[int],
+    share: Sequence[int],
+) -> Iterator[str | None]:
+    """Why the numbers are left to another process of this command; None: they are this one's to compute, while inside.
+
+    The lock is only for who has seen all features: so of the last ones to end, who finds it taken may go.
 
     Args:
-        mine: Whether this process holds the `_lock`.
+        cfg: The command.
         store, detectors, keys: Where features are, whose, of which images.
         share: Images of this process: if its features are gone, who has computed the numbers has removed them.
     """
-    lacking = {key for detector in detectors for key in store.missing(detector, keys)}
-    if not mine or not lacking.isdisjoint(share):
-        return "another process computes the numbers"
-    return f"other shards lack {len(lacking)} images" if lacking else None
+    detectors, another = list(detectors), "another process computes the numbers"
+
+    def left() -> str | None:
+        lacking = {key for detector in detectors for key in store.missing(detector, keys)}
+        return another if lacking & set(share) else f"other shards lack {len(lacking)} images" if lacking else None
+
+    if others := left():
+        yield others
+        return
+    with unless_another(_lock(store, cfg)) as mine:
+        yield left() if mine else another
 
 
 def _lock(store: FeatureStore, cfg: RefConfig | MetricsConfig) -> Path:
@@ -121,8 +135,8 @@ def compute_metrics(cfg: MetricsConfig) -> dict[str, Any] | None:
     share = keys[shard.index :: shard.count]
     with progress_bar(len(share), "metrics", disable=not is_first_rank()) as bar:
         meter.extract(source, share, bar)
-    with unless_another(_lock(meter.store(source), cfg)) as mine:
-        if others := _left_to_others(mine, meter.store(source), meter.detectors.values(), keys, share):
+    with _turn(cfg, meter.store(source), meter.detectors.values(), keys, share) as others:
+        if others:
             print(f"shard {shard.index}/{shard.count} is done; {others}")
             return None
         scores = [meter.score(source, block) for block in blocks]

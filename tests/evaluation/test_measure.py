@@ -115,6 +115,12 @@ def test_processes_with_uneven_shares_find_what_one_finds(ref, pair, tmp_path, c
     assert capsys.readouterr().out.count("other shards lack") == count - 1
 
 
+def test_who_sees_that_others_lack_images_takes_no_lock(ref, pair, monkeypatch):
+    """Else the last one to end could find it taken and go, and nobody would measure."""
+    monkeypatch.setattr(measure, "unless_another", lambda path: pytest.fail("not all features are there"))
+    assert compute_metrics(MetricsConfig(ref=ref, shard="0/2", **pair)) is None
+
+
 def test_references_of_several_processes_are_equal(ref, tmp_path):
     cfg = RefConfig(data=DataConfig(name="digits"), out=str(tmp_path / "ref.npz"), batch_size=100, features=10)
     assert [compute_reference(replace(cfg, shard=f"{i}/3")) for i in (2, 0)] == [None, None]
