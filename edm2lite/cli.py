@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from edm2lite import __version__
-from edm2lite.commands import DATA, EVALUATE, SAMPLE, SNAPSHOT, TRAIN, Command
+from edm2lite.commands import DATA, EVALUATE, SAMPLE, SNAPSHOT, TOY2D, TRAIN, Command
 from edm2lite.config import MetricsConfig, SampleConfig
 from edm2lite.errors import UserError, unknown_name
 
@@ -177,7 +177,7 @@ def main(commands: dict[str, Command], prog: str, argv: Sequence[str] | None = N
 def entry() -> int:
     """The installed console command: `edm2lite data check`, `edm2lite ref` and, like the script, `edm2lite evaluate ref`."""
     argv = sys.argv[1:]
-    groups = {"data": DATA, "snapshot": SNAPSHOT}
+    groups = {"data": DATA, "snapshot": SNAPSHOT, "toy2d": TOY2D}
     if argv and argv[0] in groups:
         return main(groups[argv[0]], f"edm2lite {argv[0]}", argv[1:])
     return main(TRAIN | SAMPLE | EVALUATE, "edm2lite", argv[1:] if argv[:1] == ["evaluate"] else argv, groups)

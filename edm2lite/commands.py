@@ -17,6 +17,9 @@ from edm2lite.config import (
     SampleConfig,
     SweepConfig,
     TableConfig,
+    Toy2dMeasureConfig,
+    Toy2dPlotConfig,
+    Toy2dTrainConfig,
     TrainConfig,
 )
 from edm2lite.config.importing import ImportConfig
@@ -191,6 +194,24 @@ def _sweep(cfg: SweepConfig) -> int | None:
     return None
 
 
+def _toy2d_train(cfg: Toy2dTrainConfig) -> int:
+    from edm2lite.toy2d.train import train
+
+    return train(cfg)
+
+
+def _toy2d_measure(cfg: Toy2dMeasureConfig) -> None:
+    from edm2lite.toy2d.measure import measure
+
+    measure(cfg)
+
+
+def _toy2d_plot(cfg: Toy2dPlotConfig) -> None:
+    from edm2lite.toy2d.plot import plot
+
+    plot(cfg)
+
+
 def _report(cfg: ReportConfig) -> None:
     from edm2lite.evaluation.tables.results import read_tables
     from edm2lite.sampling.preflight import check_result
@@ -286,5 +307,16 @@ EVALUATE = {
         ReportConfig,
         _report,
         "example:\n  python evaluate.py report --tables '[runs/demo/digits, runs/demo/patches]' --out report.html",
+    ),
+}
+TOY2D = {
+    "train": Command(
+        Toy2dTrainConfig, _toy2d_train, "example:\n  edm2lite toy2d train -c configs/toy2d/main.yaml"
+    ),
+    "measure": Command(
+        Toy2dMeasureConfig, _toy2d_measure, "example:\n  edm2lite toy2d measure -c configs/toy2d/methods.yaml"
+    ),
+    "plot": Command(
+        Toy2dPlotConfig, _toy2d_plot, "example:\n  edm2lite toy2d plot --weight 2 --outdir runs/toy2d/w2"
     ),
 }

@@ -15,6 +15,7 @@ ALLOWED = {  # room -> rooms it may import, besides the base and itself
     "sampling": {"network", "snapshots", "guidance", "data"},
     "evaluation": {"sampling", "snapshots", "data"},
     "interop": {"network", "snapshots", "guidance", "sampling", "data"},
+    "toy2d": {"network", "snapshots", "training", "guidance", "sampling", "evaluation"},
     "launch": {"cli", "sampling", "snapshots"},
 }
 SOLVERS = [

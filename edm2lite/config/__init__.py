@@ -4,6 +4,7 @@ One YAML file fills one of the classes that a command takes: `TrainConfig`, `Sam
 derived from others is computed where it is used, never stored here.
 """
 
+from edm2lite.config.claims import ClaimConfig, ComparisonConfig
 from edm2lite.config.data import SD_VAE, CheckConfig, ConvertConfig, DataConfig, EncodeConfig
 from edm2lite.config.evaluation import MeasureConfig, MetricsConfig, RefConfig
 from edm2lite.config.guidance import (
@@ -22,6 +23,7 @@ from edm2lite.config.sampling import SampleConfig, SamplerConfig
 from edm2lite.config.snapshots import ExportConfig, InfoConfig, PushConfig
 from edm2lite.config.sweeps import RangeConfig, SweepConfig, SweepPoint
 from edm2lite.config.tables import TableConfig, TableRow
+from edm2lite.config.toy2d import Toy2dMeasureConfig, Toy2dPlotConfig, Toy2dTrainConfig
 from edm2lite.config.training import (
     LoggingConfig,
     NetworkConfig,
@@ -35,7 +37,9 @@ from edm2lite.config.watching import WatchConfig
 __all__ = [
     "SD_VAE",
     "CheckConfig",
+    "ClaimConfig",
     "ClassifierConfig",
+    "ComparisonConfig",
     "ConvertConfig",
     "DataConfig",
     "EncodeConfig",
@@ -62,6 +66,9 @@ __all__ = [
     "SweepPoint",
     "TableConfig",
     "TableRow",
+    "Toy2dMeasureConfig",
+    "Toy2dPlotConfig",
+    "Toy2dTrainConfig",
     "TrainConfig",
     "TrainerConfig",
     "TrainingConfig",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edm2lite.config import SamplerConfig
@@ -15,13 +16,14 @@ from edm2lite.sampling.noise_levels import noise_levels
 
 def solve(
     cfg: SamplerConfig, denoise: Callable[..., Tensor], noise: Tensor, *, labels: Tensor | None = None,
-    randn_like: Callable[[Tensor], Tensor] | None = None,
+    randn_like: Callable[[Tensor], Tensor] | None = None, dtype: torch.dtype = torch.float32,
 ) -> Tensor:  # fmt: skip
-    """Images in data units, float32, from unit noise [B, C, H, W], by the solver and the noise levels of `cfg`.
+    """Images in data units, of `dtype`, from unit noise [B, C, H, W], by the solver and the noise levels of `cfg`.
 
     Args:
         labels: Classes, int64 [B], or None; handed to `denoise`.
         randn_like: Source of fresh noise for solvers that add some; default: torch.randn_like.
+        dtype: Precision of the solver's state.
     """
     churn = {name: getattr(cfg, name) for name in ("S_churn", "S_min", "S_max", "S_noise")}
     solvers: dict[str, tuple[Callable[..., Tensor], dict[str, Any]]] = {
@@ -32,4 +34,4 @@ def solve(
         "ancestral": (sample_ancestral, {"v": cfg.v, "randn_like": randn_like}),
     }
     solver, settings = solvers[cfg.solver]
-    return solver(denoise, noise, labels=labels, sigmas=noise_levels(cfg)[:-1], **settings)
+    return solver(denoise, noise, labels=labels, sigmas=noise_levels(cfg)[:-1], dtype=dtype, **settings)

@@ -22,15 +22,17 @@ from edm2lite.errors import UserError, unknown_name
 from edm2lite.files import atomic_path
 from edm2lite.network.classifier import Classifier, Network
 from edm2lite.network.denoiser import Denoiser
+from edm2lite.network.energy import Energy
 
 FORMAT = "edm2lite-snapshot"
 FORMAT_VERSION = 1
-KINDS: dict[str, type[Network]] = {"denoiser": Denoiser, "classifier": Classifier}
+KINDS: dict[str, type[Network] | type[Energy]] = {"denoiser": Denoiser, "classifier": Classifier, "energy": Energy}
 _USES = {
     "denoiser": "a classifier is trained with task: classifier, as by configs/digits/classifier.yaml",
     "classifier": "it goes with a denoiser: --guidance.classifier.path",
+    "energy": "it is of the 2D example: edm2lite toy2d",
 }
-_N = TypeVar("_N", Denoiser, Classifier)
+_N = TypeVar("_N", Denoiser, Classifier, Energy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class SnapshotInfo:
     licence: str = ""
     kind: str = "denoiser"
 
-    def build(self) -> Network:
+    def build(self) -> Network | Energy:
         """A network of this architecture with weights yet to be loaded."""
         return KINDS[self.kind](self.img_resolution, self.img_channels, self.label_dim, self.network)
 

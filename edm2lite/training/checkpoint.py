@@ -18,12 +18,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from edm2lite.config import Nimg
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
-from edm2lite.network.classifier import Network
 from edm2lite.network.shards import copy_shard_, gather, local_shard
 from edm2lite.snapshots.files import tensor_crc32
 from edm2lite.training.power_ema import PowerEMA
@@ -54,7 +53,7 @@ class CheckpointInfo:
     licence: str = ""
 
 
-def parts(net: Network, ema: PowerEMA, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor, Tensor]]:
+def parts(net: nn.Module, ema: PowerEMA, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Every tensor of the state: its name, what this rank holds of it, and a tensor laid out like it."""
     parameters = dict(net.named_parameters())
     for name, tensor in net.state_dict().items():
@@ -126,7 +125,7 @@ def _read_info(path: Path, metadata: dict[str, str]) -> CheckpointInfo:
 
 
 @torch.no_grad()
-def load_checkpoint(path: Path, net: Network, ema: PowerEMA, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def load_checkpoint(path: Path, net: nn.Module, ema: PowerEMA, optimizer: torch.optim.Optimizer, steps: int) -> None:
     """Copy a checkpoint into place, each rank what it holds.
 
     Args:

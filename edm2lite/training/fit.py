@@ -11,6 +11,7 @@ from edm2lite.config import Nimg, TrainConfig
 from edm2lite.data.datasets import Dataset, fingerprint, load_dataset
 from edm2lite.interrupt import Interrupt
 from edm2lite.network.classifier import Network
+from edm2lite.network.energy import Energy
 from edm2lite.network.precision import compute_dtype
 from edm2lite.ranks import is_first_rank
 from edm2lite.snapshots.files import SnapshotInfo
@@ -52,7 +53,9 @@ def fit(cfg: TrainConfig, interrupt: Interrupt | None = None, watcher: Watcher |
         network=cfg.network, encoder=dataset.encoder, dataset=dataset.name, kind=cfg.task,
     )  # fmt: skip
     torch.manual_seed(cfg.training.seed)
-    net = info.build().to(memory_format=torch.channels_last)  # where convolutions are fastest
+    net = info.build()
+    assert not isinstance(net, Energy)  # the 2D example has a training of its own
+    net.to(memory_format=torch.channels_last)  # where convolutions are fastest
     net.compute_dtype = compute_dtype(cfg.training.precision)
     lock = run_lock(run.path) if cfg.trainer.lock else nullcontext()
     with lock, nullcontext(interrupt) if interrupt else Interrupt() as stop:

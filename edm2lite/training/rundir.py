@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from edm2lite.config import ModelRef, Nimg, TrainConfig, plain
+from edm2lite.config import ModelRef, Nimg, Toy2dTrainConfig, TrainConfig, plain
 from edm2lite.errors import UserError
 from edm2lite.files import write_text
 from edm2lite.ranks import rank_from_environment
@@ -49,7 +49,7 @@ class RunDir:
         """Whether there is anything to continue: a run that died before its first snapshot or checkpoint binds nobody."""
         return self.config.exists() and any(any(d.glob("[!.]*")) for d in (self.checkpoints, self.snapshots))
 
-    def begin(self, cfg: TrainConfig) -> None:
+    def begin(self, cfg: TrainConfig | Toy2dTrainConfig) -> None:
         """Write the configuration of a new run (that of an old one stays); clear what a killed process left half-written."""
         for folder in (self.checkpoints, self.snapshots, self.watch):
             for leftover in folder.glob(".*.tmp"):
@@ -57,16 +57,16 @@ class RunDir:
         if not self.started:
             write_text(self.config, yaml.safe_dump(plain(asdict(cfg)), sort_keys=False))
 
-    def check(self, cfg: TrainConfig) -> None:
+    def check(self, cfg: TrainConfig | Toy2dTrainConfig) -> None:
         """Raise a UserError, naming the setting and both values, if the directory holds a run that `cfg` does not continue."""
         if not self.started:
             return
         old = _flatten(yaml.safe_load(self.config.read_text()))
-        old = _flatten(plain(asdict(TrainConfig()))) | old  # a setting that is younger than the run had its default
+        old = _flatten(plain(asdict(type(cfg)()))) | old  # a setting that is younger than the run had its default
         for key, value in _flatten(plain(asdict(cfg))).items():
-            if key.split(".")[0] not in _FREE and key not in _FREE and old[key] != value:
+            if key.split(".")[0] not in _FREE and key not in _FREE and old.get(key) != value:
                 raise UserError(
-                    f"{self.path} holds a run with {key} = {old[key]}, but this command sets {value}; "
+                    f"{self.path} holds a run with {key} = {old.get(key)}, but this command sets {value}; "
                     f"continue with the same value, or choose another --run_dir"
                 )
 
