@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export EDM2LITE_CACHE ?= $(CURDIR)/runs/cache
 
-.PHONY: help setup demo sweep methods test test-slow check clean
+.PHONY: help setup demo sweep toy methods laboratory test test-slow check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 22
@@ -44,16 +44,40 @@ sweep: $(READY)  ## after make demo: search EMA x EMA x guidance weight on digit
 	$(PY) evaluate.py sweep -c configs/sweeps/digits.yaml --devices 2
 	@$(PY) evaluate.py report --tables '[runs/demo/digits-sweep]' --out runs/demo/sweep.html
 
+toy: $(READY)  ## the 2D example, whose density is known: train, figures, and every way of guiding measured, in runs/toy2d (10 minutes)
+	@$(MAKE) --no-print-directory -j2 toy-main toy-guides
+	$(PY) -m edm2lite toy2d plot
+	$(PY) -m edm2lite toy2d measure -c configs/toy2d/methods.yaml
+
+.PHONY: toy-main toy-guides
+toy-main: $(READY)
+	$(PY) -m edm2lite toy2d train -c configs/toy2d/main.yaml
+
+toy-guides: $(READY)
+	for guide in guide both heavy-tailed; do $(PY) -m edm2lite toy2d train -c configs/toy2d/$$guide.yaml || exit; done
+
 METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
-methods: $(READY)  ## every way of guiding on digits, each at its best weight, and the synthetic degradations (about 20 minutes)
+methods: $(READY)  ## every way of guiding on digits, each at its best weight (about 16 minutes)
 	for run in $(METHODS); do $(PY) train.py -c configs/$$run.yaml || exit; done
 	$(PY) evaluate.py ref --data.name digits --out runs/demo/ref-digits.npz
-	@$(MAKE) --no-print-directory -j2 methods-digits-methods methods-digits-degradations
-	@cat runs/methods/digits/table.md runs/methods/digits-degradations/table.md
+	$(PY) evaluate.py table -c configs/tables/digits-methods.yaml
 
-.PHONY: methods-digits-methods methods-digits-degradations
-methods-digits-methods methods-digits-degradations: methods-%: $(READY)
-	$(PY) evaluate.py table -c configs/tables/$*.yaml
+laboratory: $(READY)  ## degraded mains and guides on two datasets, and the paper's claims about them judged (about 25 minutes)
+	@$(MAKE) --no-print-directory -j2 laboratory-digits laboratory-patches
+	@cat runs/laboratory/digits/table.md runs/laboratory/patches/table.md
+
+.PHONY: laboratory-digits laboratory-patches
+laboratory-digits: $(READY)
+	$(PY) train.py -c configs/digits/conditional.yaml --run_dir runs/laboratory/digits-main
+	$(PY) train.py -c configs/digits/small-long.yaml
+	$(PY) evaluate.py ref --data.name digits --out runs/laboratory/ref-digits.npz
+	$(PY) evaluate.py table -c configs/tables/laboratory-digits.yaml
+
+laboratory-patches: $(READY)
+	$(PY) train.py -c configs/patches/main.yaml --run_dir runs/laboratory/patches-main
+	$(PY) train.py -c configs/patches/small-long.yaml
+	$(PY) evaluate.py ref --data.name patches --out runs/laboratory/ref-patches.npz
+	$(PY) evaluate.py table -c configs/tables/laboratory-patches.yaml
 
 test: $(READY)  ## the fast tests (under 6 minutes on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadfile

@@ -310,13 +310,9 @@ EVALUATE = {
     ),
 }
 TOY2D = {
-    "train": Command(
-        Toy2dTrainConfig, _toy2d_train, "example:\n  edm2lite toy2d train -c configs/toy2d/main.yaml"
-    ),
+    "train": Command(Toy2dTrainConfig, _toy2d_train, "example:\n  edm2lite toy2d train -c configs/toy2d/main.yaml"),
     "measure": Command(
         Toy2dMeasureConfig, _toy2d_measure, "example:\n  edm2lite toy2d measure -c configs/toy2d/methods.yaml"
     ),
-    "plot": Command(
-        Toy2dPlotConfig, _toy2d_plot, "example:\n  edm2lite toy2d plot --weight 2 --outdir runs/toy2d/w2"
-    ),
+    "plot": Command(Toy2dPlotConfig, _toy2d_plot, "example:\n  edm2lite toy2d plot --weight 2 --outdir runs/toy2d/w2"),
 }

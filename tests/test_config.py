@@ -11,6 +11,7 @@ from edm2lite.errors import UserError
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml"))
+MADE_BY = {"digits-methods": "methods", "laboratory-digits": "laboratory", "laboratory-patches": "laboratory"}
 KINDS = {
     "tables": EVALUATE["table"],
     "sweeps": EVALUATE["sweep"],
@@ -84,8 +85,8 @@ def test_every_config_parses_and_has_a_header(path):
     text = (ROOT / path).read_text()
     header = [line for line in text.splitlines() if line.startswith("#")]
     command_line = "--preset " + path.stem if path.parts[1] == "pairs" else str(path)
-    if path.stem in ("digits-methods", "digits-degradations"):
-        command_line = "make methods"
+    if path.stem in MADE_BY:
+        command_line = f"make {MADE_BY[path.stem]}"
     assert any("Command:" in line and command_line in line for line in header)
     assert any("Hardware:" in line for line in header)
     assert isinstance(yaml.safe_load(text), dict) and isinstance(path, Path)

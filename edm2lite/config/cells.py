@@ -3,11 +3,22 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from edm2lite.config.guidance import GuidanceConfig, GuideConfig, all_guides
 from edm2lite.config.models import ModelRef
-from edm2lite.config.tables import TableConfig, TableRow
+from edm2lite.config.rows import TableRow
+
+
+class HasRows(Protocol):
+    """What has rows: a table of images, or of points."""
+
+    @property
+    def rows(self) -> tuple[TableRow, ...]:
+        """What it tries."""
+
+    def main_of(self, row: TableRow) -> ModelRef:
+        """The main model of a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +39,7 @@ class Cell:
         return (("main", self.main), *guides, *([("classifier", classifier)] if classifier.path is not None else []))
 
 
-def cells(cfg: TableConfig) -> Iterator[Cell]:
+def cells(cfg: HasRows) -> Iterator[Cell]:
     """All settings of a table, row by row."""
     for row in cfg.rows:
         for main_ema, guide_nimg, guide_ema, weight in itertools.product(
@@ -38,7 +49,7 @@ def cells(cfg: TableConfig) -> Iterator[Cell]:
 
 
 def cell(
-    cfg: TableConfig, row: TableRow, main_ema: float | None, guide_ema: float | None, guide_nimg: Any, weight: float
+    cfg: HasRows, row: TableRow, main_ema: float | None, guide_ema: float | None, guide_nimg: Any, weight: float
 ) -> Cell:
     """One setting of a row; `guide_nimg` None: the guide's own."""
     guide, guidance = replace(row.guide, ema=guide_ema), row.guided_by(weight)

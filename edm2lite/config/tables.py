@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from edm2lite.config.claims import WEIGHT, ClaimConfig, ComparisonConfig
 from edm2lite.config.data import DataConfig
 from edm2lite.config.evaluation import MeasureConfig, check_processes
 from edm2lite.config.guidance import GuideConfig, all_guides
@@ -13,9 +14,9 @@ from edm2lite.config.metrics import parse_metric
 from edm2lite.config.models import ModelRef
 from edm2lite.config.rows import VARIED, TableRow
 from edm2lite.config.units import check_range
-from edm2lite.errors import UserError
+from edm2lite.errors import UserError, unknown_name
 
-__all__ = ["VARIED", "TableConfig", "TableRow", "check_published"]
+__all__ = ["VARIED", "TableConfig", "TableRow", "check_claims", "check_published"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class TableConfig(MeasureConfig):
             the bundled dataset that the main model is trained on.
         main: The main model's run directory and nimg.
         rows: What to try.
+        claims: Sentences about the rows, found true, false or open; they change no score.
         only_row: Only compute the cells of this row (from 0), beside other jobs with the other rows; without it the same
             command then finds them and writes the table.
         num_images: Images a cell and block.
@@ -49,6 +51,7 @@ class TableConfig(MeasureConfig):
     ref_data: DataConfig | None = None
     main: ModelRef = field(default_factory=ModelRef)
     rows: tuple[TableRow, ...] = ()
+    claims: tuple[ClaimConfig, ...] = ()
     only_row: int | None = None
     num_images: int = 1000
     blocks: int = 3
@@ -68,8 +71,10 @@ class TableConfig(MeasureConfig):
         check_range("only_row", ok, self.only_row, f"the index of one of the {len(self.rows)} rows, from 0")
         check_range("names of the rows", len(set(names)) == len(names), names, "different from each other")
         check_range("num_images", self.num_images >= 2, self.num_images, "at least 2")
-        if self.metrics:
-            check_published(self.rows, [metric.name for metric in self.parsed_metrics()])
+        metrics = [metric.name for metric in self.parsed_metrics()] if self.metrics else None
+        check_claims(self.claims, self.rows, metrics)
+        if metrics:
+            check_published(self.rows, metrics)
 
     def main_of(self, row: TableRow) -> ModelRef:
         """The main model of a row: its own, or the table's with the row's degradations."""
@@ -106,3 +111,24 @@ def check_published(rows: tuple[TableRow, ...], metrics: list[str]) -> None:
                     f"row {row.name!r} has a published {metric}, but the table's metrics are {', '.join(metrics)}; "
                     f"leave it out, or add {metric} to metrics"
                 )
+
+
+def check_claims(claims: tuple[ClaimConfig, ...], rows: tuple[TableRow, ...], metrics: list[str] | None) -> None:
+    """Raise a UserError if a claim is about a row, a weight or a metric that the table has not; metrics None: any metric."""
+    for claim in claims:
+        for check in claim.checks:
+            _check_comparison(f"of claim {claim.says!r}", check, {row.name: row.weights for row in rows}, metrics)
+
+
+def _check_comparison(
+    what: str, check: ComparisonConfig, weights: dict[str, tuple[float, ...]], metrics: list[str] | None
+) -> None:
+    for row, at in ((check.row, check.at), (check.than, check.than_at)):
+        if row not in weights:
+            raise unknown_name(f"row {what}", row, map(repr, weights))
+        if at is not None and at not in weights[row]:
+            raise unknown_name(f"weight {what} for row {row!r}", at, weights[row])
+    if check.metric not in (None, WEIGHT):
+        name = parse_metric(str(check.metric)).name
+        if metrics is not None and name not in metrics:
+            raise unknown_name(f"metric {what}", name, [*metrics, WEIGHT])

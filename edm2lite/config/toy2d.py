@@ -57,7 +57,7 @@ class Toy2dTrainConfig:
 class Toy2dMeasureConfig:
     """Measure ways of guiding on the 2D example against the exact distribution; interrupted, the same command goes on.
 
-    Models are run directories of `edm2lite toy2d train`, or exact: "exact:A", "exact:B", "exact:AB". The path of a classifier is
+    Models are run directories of `edm2lite toy2d train`, or exact: "exact:A", "exact:B", "exact:AB". A classifier's path is
     "exact"; it leads to `classes`. A row "truth", points of the exact distribution, heads the table; claims may name it.
 
     Attributes:
@@ -124,6 +124,8 @@ class Toy2dMeasureConfig:
 class Toy2dPlotConfig:
     """Draw the figures of the 2D example (2024b, Figures 1 and 2) as PNG and PDF, and the trajectories as an animation.
 
+    Models are of class A: run directories of `edm2lite toy2d train`, or exact: "exact:A", "exact:AB".
+
     Attributes:
         outdir: Where they go.
         main: The main model.
@@ -133,8 +135,13 @@ class Toy2dPlotConfig:
         cfg_weight: Of classifier-free guidance.
         truncation: Factor of score scaling.
         sampler: Solver and noise levels.
-        num_points: Points a panel.
+        num_points: Points a panel of figure 1.
         first_seed: Their first seed.
+        sigma: Noise level of the densities in figure 2.
+        num_paths: Trajectories a panel of figure 2.
+        moving_points: Points a panel of the animation.
+        frames: Of the animation, without the last one that is held.
+        grid: Points along a side where densities are computed.
     """
 
     outdir: str = "runs/toy2d/figures"
@@ -143,10 +150,24 @@ class Toy2dPlotConfig:
     cfg_guide: ModelRef = field(default_factory=lambda: ModelRef(path="runs/toy2d/both"))
     weight: float = 3.0
     cfg_weight: float = 4.0
-    truncation: float = 1.4
+    truncation: float = 1.25
     sampler: SamplerConfig = field(default_factory=_sampler)
     num_points: int = 8192
     first_seed: int = 0
+    sigma: float = 0.05
+    num_paths: int = 100
+    moving_points: int = 700
+    frames: int = 97
+    grid: int = 320
 
     def __post_init__(self) -> None:
-        check_range("num_points", self.num_points >= 1, self.num_points, "positive")
+        for name in ("num_points", "num_paths", "moving_points"):
+            check_range(name, getattr(self, name) >= 1, getattr(self, name), "positive")
+        for name in ("frames", "grid"):
+            check_range(name, getattr(self, name) >= 2, getattr(self, name), "at least 2")
+        check_range("sigma", 0 < self.sigma < float("inf"), self.sigma, "a noise level above 0, for example 0.05")
+        churn = self.sampler.S_churn
+        check_range("sampler.S_churn", churn == 0, churn, "0: trajectories are drawn without fresh noise")
+        for name in ("main", "guide"):
+            worse = getattr(self, name).degradations
+            check_range(f"{name}'s degradations", not worse, worse, "none: a degraded model has no density to draw")

@@ -38,8 +38,10 @@ def test_denoiser_follows_from_the_score(net, golden):
         torch.testing.assert_close(net(x[..., None, None], sigma).flatten(1), expected)
 
 
-def test_untrained_it_is_a_normal_distribution():
+def test_without_gain_it_is_a_normal_distribution():
     net, x = Energy(1, 2, 0, NetworkConfig(model_channels=8)).requires_grad_(False), torch.randn(5, 2)
+    assert net.gain < 0  # where training starts: an energy, below the normal distribution's
+    net.gain.zero_()
     torch.testing.assert_close(net.score(x, 0.5), -x / (0.5**2 + 0.5**2))
 
 

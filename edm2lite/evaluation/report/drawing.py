@@ -82,7 +82,7 @@ def draw(lines: Sequence[Line], x: str, y: str, band: Band | None = None) -> str
         axes.set(xlabel=x, ylabel=y)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter("{x:g}")
-        _scale(axes, [value for line in lines for value in line.y])
+        scale(axes, [value for line in lines for value in line.y])
         svg = io.StringIO()
         figure.savefig(svg, format="svg", metadata={"Date": None})
     return inline_svg(svg.getvalue(), f"{y} over {x}") + _legend(lines, band)
@@ -103,7 +103,7 @@ def _look(style: int) -> tuple[str, str]:
     return COLORS[style % len(COLORS)], list(_SHAPES)[style % len(_SHAPES)]
 
 
-def _scale(axes: Any, values: list[float]) -> None:
+def scale(axes: Any, values: list[float]) -> None:
     """Logarithmic where values span more than a factor of five; numbers are written out."""
     if min(values) > 0 and max(values) > 5 * min(values):
         axes.set_yscale("log")

@@ -15,6 +15,7 @@ from edm2lite.evaluation.report.protocol import again, protocol, raw, size
 from edm2lite.evaluation.report.samples import sample_sheets
 from edm2lite.evaluation.report.searches import is_sweep, outcome, plots, sweep_config, trials
 from edm2lite.evaluation.report.training import training_curves
+from edm2lite.evaluation.tables.hypertext import html_claims
 from edm2lite.evaluation.tables.results import Table
 
 
@@ -69,6 +70,7 @@ class Section:
         parts = [
             ("Finalists" if is_sweep(self.outdir) else "Results", all_results(table)),
             ("Each row at its best", rows_at_best(table)),
+            ("Claims", html_claims(table)),
             ("Confirmation on fresh seeds", confirmation(table)),
             *(self._search() if is_sweep(self.outdir) else self._curves()),
             ("Samples", sample_sheets(table, self.cfg, self.seeds, self.device) if self.seeds else ""),

@@ -2,24 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from edm2lite.config import Nimg, parse_metric
 from edm2lite.evaluation.report.drawing import COLORS
-from edm2lite.evaluation.report.heatmap import save
+from edm2lite.evaluation.tables.figures import panels, write_figure
 from edm2lite.evaluation.tables.result import Result, best_of, ema_text, rank
-from edm2lite.files import atomic_path
 
-_LINES = 4
+__all__ = ["best_lines", "history_figure", "weight_figure", "write_figure"]
+
+_LINES, _SIZE = 4, (6.4, 4)  # lines; inches
 _APART = 0.012  # of the x axis, between the error bars of lines
-
-
-def write_figure(figure: Any, path: Path) -> None:
-    """Write a figure as SVG and as PNG; `path` has no suffix."""
-    for form in ("svg", "png"):
-        with atomic_path(path.with_name(f"{path.name}.{form}")) as temporary:
-            save(figure, temporary, form, face="white")
 
 
 def weight_figure(results: Sequence[Result], alone: Sequence[Result], metric: str, count: str) -> Any | None:
@@ -37,7 +30,7 @@ def weight_figure(results: Sequence[Result], alone: Sequence[Result], metric: st
     lines = best_lines(results, metric)
     if max((len(line) for line in lines), default=0) < 2:
         return None
-    figure, axes = _figure()
+    figure, (axes,) = panels(1, 1, _SIZE)
     if best := best_of(alone, metric):
         error, name = _error(best, metric), f"best alone (EMA {ema_text(best.main_ema)})"
         axes.axhspan(best.mean(metric) - error, best.mean(metric) + error, color="0.88", lw=0)
@@ -68,7 +61,7 @@ def history_figure(values: Sequence[float], metric: str, count: str) -> Any:
     for value in values:
         best = min(best, value) if lower else max(best, value)
         so_far.append(best)
-    figure, axes = _figure()
+    figure, (axes,) = panels(1, 1, _SIZE)
     numbers = range(1, len(values) + 1)
     axes.plot(numbers, values, "o", ms=4, color="0.6", label="points")
     axes.step(numbers, so_far, where="post", color=COLORS[0], lw=1.6, label="best so far")
@@ -90,16 +83,6 @@ def _models(r: Result, with_nimg: bool) -> str:
     guide = f", guide {ema_text(r.guide_ema)}" if r.guide_ema is not None else ""
     nimg = f" at {Nimg(r.guide_nimg)}" if with_nimg and r.guide_nimg is not None else ""
     return f"EMA {ema_text(r.main_ema)}{guide}{nimg}"
-
-
-def _figure() -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.92")
-    return figure, axes
 
 
 def _name(axes: Any, x: str, y: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edm2lite.config import TableConfig
 from edm2lite.config.cells import Cell, cell, cells
-from edm2lite.config.tables import check_published
+from edm2lite.config.tables import check_claims, check_published
 from edm2lite.evaluation.tables.formats import write_table
 from edm2lite.evaluation.tables.results import Result, Table
 from edm2lite.evaluation.tables.scorer import Scorer
@@ -24,8 +24,8 @@ def compute_row(cfg: TableConfig) -> None:
     """Score the settings of row `cfg.only_row` alone and keep the values, for `compute_table` to find."""
     assert cfg.only_row is not None
     row, scorer = cfg.rows[cfg.only_row], Scorer(cfg)
-    check_published(cfg.rows, [metric.name for metric in scorer.meter.metrics])
-    if score_all(cfg, list(cells(replace(cfg, rows=(row,), only_row=None))), scorer) is not None:
+    _check(cfg, scorer)
+    if score_all(cfg, list(cells(replace(cfg, rows=(row,), only_row=None, claims=()))), scorer) is not None:
         print(f"row {row.name!r} is kept in {cfg.outdir}; the same command without --only_row writes the table")
 
 
@@ -39,7 +39,7 @@ def compute_table(cfg: TableConfig) -> Table | None:
         None if other processes are still at work: who finds all blocks there writes the table.
     """
     scorer, wanted = Scorer(cfg), list(cells(cfg))
-    check_published(cfg.rows, [metric.name for metric in scorer.meter.metrics])
+    _check(cfg, scorer)
     results = score_all(cfg, wanted, scorer)
     if results is None:
         return None
@@ -50,6 +50,13 @@ def compute_table(cfg: TableConfig) -> Table | None:
         table.confirmed.update(zip((False, True), _on_fresh_seeds(cfg, again, scorer), strict=True))
     write_table(Path(cfg.outdir), table)
     return table
+
+
+def _check(cfg: TableConfig, scorer: Scorer) -> None:
+    """Raise a UserError if a published value or a claim is of a metric that is not computed."""
+    metrics = [metric.name for metric in scorer.meter.metrics]
+    check_published(cfg.rows, metrics)
+    check_claims(cfg.claims, cfg.rows, metrics)
 
 
 def _on_fresh_seeds(cfg: TableConfig, settings: Sequence[Cell], scorer: Scorer) -> list[Result]:

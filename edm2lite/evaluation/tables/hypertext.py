@@ -2,6 +2,7 @@
 
 import html
 
+from edm2lite.evaluation.tables.claims import verdicts
 from edm2lite.evaluation.tables.layout import Field, Grid, best_grids, legend, settings_grid
 from edm2lite.evaluation.tables.results import Table
 
@@ -27,7 +28,7 @@ def html_caption(table: Table) -> str:
 
 
 def html_fragment(table: Table) -> str:
-    """Caption, both tables and verdict; with a style that touches nothing else of a page."""
+    """Caption, both tables, verdict and claims; with a style that touches nothing else of a page."""
     verdict = "".join(f"<li>{html.escape(line)}</li>" for line in table.verdict())
     style = (
         "<style>.edm2lite-table table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1em 0}"
@@ -38,8 +39,18 @@ def html_fragment(table: Table) -> str:
     )
     return (
         f'<section class="edm2lite-table">{style}\n<p>{html_caption(table)}</p>\n<div>{html_table(table)}</div>\n'
-        f"<div>{html_best_tables(table)}</div>\n<ul>{verdict}</ul></section>\n"
+        f"<div>{html_best_tables(table)}</div>\n<ul>{verdict}</ul>{html_claims(table)}</section>\n"
     )
+
+
+def html_claims(table: Table) -> str:
+    """A `<ul>` of the verdicts on the claims, with the comparisons below each; "" without claims."""
+    items = []
+    for verdict in verdicts(table):
+        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in verdict.reasons)
+        says = f"<strong>{verdict.word}</strong>: {html.escape(verdict.says)}"
+        items.append(f"<li>{says}<ul>{reasons}</ul></li>")
+    return f'<ul class="claims">{"".join(items)}</ul>' if items else ""
 
 
 def html_grid(grid: Grid) -> str:

@@ -2,18 +2,30 @@
 
 import re
 
+from edm2lite.evaluation.tables.claims import verdicts
 from edm2lite.evaluation.tables.layout import Field, Grid, best_grids, legend, settings_grid
 from edm2lite.evaluation.tables.marks import BEST, TIED
 from edm2lite.evaluation.tables.results import Table
 
 
 def markdown(table: Table) -> str:
-    """All settings, then each row at its best, then the verdict."""
+    """All settings, then each row at its best, then the verdict, then those on the claims."""
     grid = settings_grid(table)
     lines = [f"{_escaped(grid.caption)}. Bold: best. {legend(table)}", "", *_lines(grid), ""]
     for best in best_grids(table):
         lines += [f"{best.caption}:", "", *_lines(best), ""]
-    return "\n".join([*lines, *(f"- {_escaped(line)}" for line in table.verdict())]).rstrip() + "\n"
+    lines += [f"- {_escaped(line)}" for line in table.verdict()]
+    return "\n".join([*lines, *_claims(table)]).rstrip() + "\n"
+
+
+def _claims(table: Table) -> list[str]:
+    """A list of the claims, with their comparisons below each."""
+    found = verdicts(table)
+    lines = ["", "Claims (95 %, paired on common seeds):", ""] if found else []
+    for verdict in found:
+        lines.append(f"- **{verdict.word}**: {_escaped(verdict.says)}")
+        lines += [f"  - {_escaped(reason)}" for reason in verdict.reasons]
+    return lines
 
 
 def _lines(grid: Grid) -> list[str]:

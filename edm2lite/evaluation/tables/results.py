@@ -74,10 +74,17 @@ class Table:
         return lines
 
 
-def save_table(outdir: Path, table: Table, summary: Sequence[dict[str, Any]] = ()) -> None:
-    """Write table.json, which `read_table` reads; `summary` is for other programs."""
+def save_table(
+    outdir: Path, table: Table, summary: Sequence[dict[str, Any]] = (), claims: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write table.json, which `read_table` reads; `summary` and the verdicts on `claims` are for other programs."""
     confirmed = {str(guided): asdict(result) for guided, result in table.confirmed.items()}
-    data = asdict(table) | {"confirmed": confirmed, "verdict": table.verdict(), "summary": list(summary)}
+    data = asdict(table) | {
+        "confirmed": confirmed,
+        "verdict": table.verdict(),
+        "summary": list(summary),
+        "claims": list(claims),
+    }
     write_json(outdir / "table.json", data)
 
 
@@ -94,6 +101,7 @@ def read_table(outdir: str | Path) -> Table:
         data = json.loads(path.read_text())
         for derived in ("verdict", "summary"):
             data.pop(derived)
+        data.pop("claims", None)  # tables of earlier versions have none
         data["confirmed"] = {key == "True": _result(value) for key, value in data["confirmed"].items()}
         data["results"] = [_result(value) for value in data["results"]]
         if not data["results"]:

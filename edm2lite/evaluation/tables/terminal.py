@@ -9,16 +9,18 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from edm2lite.evaluation.tables.claims import verdicts
 from edm2lite.evaluation.tables.layout import Field, Grid, best_grids, legend, settings_grid
 from edm2lite.evaluation.tables.marks import BEST, TIED
 from edm2lite.evaluation.tables.results import Table
 
 _STYLES = {BEST: "bold green", TIED: "cyan"}
+_CLAIMS = {True: "green", False: "red", None: ""}
 _WIDE = 400  # columns where nobody folds lines: files, pipes
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:
-    """All settings, each row at its best, the verdict; in colours where `file` (standard output) is a terminal.
+    """All settings, each row at its best, the verdict, the claims; in colours where `file` (standard output) is a terminal.
 
     The marks do not need colours: * is best, ~ tied with it. NO_COLOR is obeyed. In a narrow terminal every metric has a table
     of its own, and names of rows are folded; numbers never are.
@@ -36,6 +38,8 @@ def print_table(table: Table, file: IO[str] | None = None) -> None:
         _print(console, _drawn(best))
     for line in table.verdict():
         console.print(line, soft_wrap=True)
+    for verdict in verdicts(table):
+        console.print(Text(str(verdict), style=_CLAIMS[verdict.holds]), soft_wrap=True)
 
 
 def _console(file: IO[str], width: int | None) -> Console:
