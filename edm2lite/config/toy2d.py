@@ -168,6 +168,10 @@ class Toy2dPlotConfig:
         check_range("sigma", 0 < self.sigma < float("inf"), self.sigma, "a noise level above 0, for example 0.05")
         churn = self.sampler.S_churn
         check_range("sampler.S_churn", churn == 0, churn, "0: trajectories are drawn without fresh noise")
+        solver = self.sampler.solver
+        check_range(
+            "sampler.solver", solver != "ancestral", solver, "another: trajectories are drawn without fresh noise"
+        )
         for name in ("main", "guide"):
             worse = getattr(self, name).degradations
             check_range(f"{name}'s degradations", not worse, worse, "none: a degraded model has no density to draw")

@@ -7,17 +7,17 @@ from edm2lite.config import NetworkConfig
 from edm2lite.errors import UserError
 from edm2lite.network.layers import MPConv, mp_silu
 
-# The gain's sign decides what kind of density it becomes, and hardly ever changes: below 0 it falls without bound off the data,
-# above it must be built up from peaks, and is learnt half as well. From 0 chance would choose.
-_FIRST_GAIN = -0.02
+# The gain's sign decides what kind of density it becomes: below 0 it falls without bound off the data, above 0 it must be built
+# up from peaks, and is learnt half as well. From 0 chance chooses; the first, random steps raise the gain by up to 0.08.
+_FIRST_GAIN = -0.1
 _HIDDEN = 4  # times SiLU and a linear layer, after the first linear layer
 
 
 class Energy(nn.Module):
     """log p(x; sigma) = gain/sigma mean_c f_c^2 - |c_in x|^2 / 2 up to a constant, and the denoiser that follows from it.
 
-    f is a magnitude-preserving MLP of (c_in x, ln(sigma)/4, 1); with a gain of 0, about where it starts, p is a normal
-    distribution. To the denoiser a point is an image of `img_channels` channels and one pixel.
+    f is a magnitude-preserving MLP of (c_in x, ln(sigma)/4, 1); with a gain of 0 p is a normal distribution. To the
+    denoiser a point is an image of `img_channels` channels and one pixel.
 
     Args:
         img_resolution: 1.

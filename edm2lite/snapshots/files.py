@@ -166,7 +166,8 @@ def load_network(info: SnapshotInfo, tensors: dict[str, Tensor], path: str | os.
         UserError: If it is of another kind, or names or shapes do not fit the architecture that the file's metadata names.
     """
     if KINDS[info.kind] is not kind:
-        raise UserError(f"{path} holds a {info.kind}, but a {kind.__name__.lower()} is needed here; {_USES[info.kind]}")
+        needed = _with_article(kind.__name__.lower())
+        raise UserError(f"{path} holds {_with_article(info.kind)}, but {needed} is needed here; {_USES[info.kind]}")
     try:
         with torch.device("meta"):
             net = kind(info.img_resolution, info.img_channels, info.label_dim, info.network)
@@ -183,6 +184,10 @@ def fingerprint(net: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> UserError:

@@ -28,7 +28,8 @@ def load(ref: ModelRef, dtype: torch.dtype = torch.float32) -> Denoise:
     It has `logp(x, sigma)`, too: points [N, 2] -> [N], for a trained one up to a constant of sigma.
 
     Raises:
-        UserError: If there is no such model, it is no model of the 2D example, or it is to be degraded by what it has not.
+        UserError: If there is no such model, it is no model of the 2D example, or it is to be degraded by what it has not;
+            if snapshots of an exact model are named.
     """
     for name in ("dropout", "unconditional"):
         if name in ref.degradations:
@@ -36,6 +37,9 @@ def load(ref: ModelRef, dtype: torch.dtype = torch.float32) -> Denoise:
                 f"{name} of {ref.path} is set, but networks of the 2D example have none; use input_noise or sigma_scale"
             )
     if is_exact(ref.path):
+        for name in ("nimg", "ema", "sha256"):
+            if getattr(ref, name) is not None:
+                raise UserError(f"{name} of {ref.path} is set, but an exact model has no snapshots; leave it out")
         return ExactDenoiser(str(ref.path).partition(":")[2])
     found = find(str(ref.path), ref.nimg, ref.ema, what="model of the 2D example")
     return load_network(found.info, found.tensors(), found.path, Energy).to(dtype)

@@ -21,6 +21,7 @@ from edm2lite.training.learning_rate import learning_rate
 from edm2lite.training.lock import run_lock
 from edm2lite.training.loggers import MetricsCSV
 from edm2lite.training.loss import noise_levels
+from edm2lite.training.module import NonFiniteError
 from edm2lite.training.power_ema import PowerEMA
 from edm2lite.training.rundir import RunDir
 from edm2lite.training.start import newest_whole_checkpoint
@@ -55,11 +56,16 @@ class Trainee:
         return self.nimg // self.recipe.batch_size
 
     def step(self) -> Tensor:
-        """One step of the recipe, in the order of the package's trainings; returns the loss."""
+        """One step of the recipe, in the order of the package's trainings; returns the loss.
+
+        Raises:
+            NonFiniteError: If loss or gradients are not finite; the weights are those of before the step.
+        """
         r = self.recipe
         loss = score_matching_loss(self.net, *training_points(self.truth, r, self.steps))
         self.optimizer.zero_grad()
         loss.backward()
+        self._stop_if_nonfinite(loss)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.nimg, r.batch_size, r.ref_lr, r.ref_batches, r.rampup_nimg)
         self.optimizer.step()
@@ -67,6 +73,14 @@ class Trainee:
         self.ema.update(self.nimg, r.batch_size)
         normalize_weights_(self.net)
         return loss.detach()
+
+    def _stop_if_nonfinite(self, loss: Tensor) -> None:
+        gradients = [p.grad.norm() for p in self.net.parameters() if p.grad is not None]
+        if not torch.stack([loss.detach(), *gradients]).isfinite().all():
+            raise NonFiniteError(
+                f"loss or gradients not finite at step {self.steps} (nimg {Nimg(self.nimg)}); the weights were not updated. "
+                "Begin another run_dir with a lower training.ref_lr"
+            )
 
     def resume(self, run: RunDir) -> None:
         """Go on from the newest whole checkpoint, if there is one."""
@@ -126,7 +140,7 @@ def train(cfg: Toy2dTrainConfig) -> int:
         Exit status: 0; 128 and the signal's number after SIGTERM or SIGUSR1, the state being saved.
 
     Raises:
-        UserError: If the directory holds a different run.
+        UserError: If the directory holds a different run, or numbers stop being finite (NonFiniteError).
         KeyboardInterrupt: After Ctrl-C, the state being saved.
     """
     run = RunDir(cfg.run_dir)
@@ -135,15 +149,16 @@ def train(cfg: Toy2dTrainConfig) -> int:
         run.begin(cfg)
         trainee = Trainee(cfg)
         trainee.resume(run)
-        _train(trainee, run, interrupt)
-    return _end(trainee, run, interrupt.signum)
+        stopped_by = _train(trainee, run, interrupt)
+    return _end(trainee, run, stopped_by)
 
 
-def _train(trainee: Trainee, run: RunDir, interrupt: Interrupt) -> None:
+def _train(trainee: Trainee, run: RunDir, interrupt: Interrupt) -> int:
+    """Step until the end, or until a signal, whose number it returns, and save; 0: the end."""
     recipe, log, losses = trainee.recipe, MetricsCSV(run.metrics), list[Tensor]()
     log.keep_until(trainee.nimg)
     with progress_bar(recipe.total_nimg, f"train {run.path.name}", initial=trainee.nimg, unit="point") as bar:
-        while trainee.nimg < recipe.total_nimg and not interrupt.signum:
+        while trainee.nimg < recipe.total_nimg:
             losses.append(trainee.step())
             bar.update(recipe.batch_size)
             if due(trainee.nimg, _LOGGED * recipe.batch_size, recipe.total_nimg):
@@ -153,8 +168,12 @@ def _train(trainee: Trainee, run: RunDir, interrupt: Interrupt) -> None:
                 losses.clear()
             if due(trainee.nimg, recipe.snapshot_nimg, recipe.total_nimg):
                 trainee.save_snapshots(run)
-            if interrupt.signum or due(trainee.nimg, recipe.checkpoint_nimg, recipe.total_nimg):
+            stopped_by = interrupt.signum  # read once: a signal that comes later is for the step after
+            if stopped_by or due(trainee.nimg, recipe.checkpoint_nimg, recipe.total_nimg):
                 trainee.save_checkpoint(run)
+            if stopped_by:
+                return stopped_by
+    return 0
 
 
 def _end(trainee: Trainee, run: RunDir, signum: int) -> int:

@@ -81,7 +81,7 @@ def test_every_evaluation_is_recorded_and_noise_can_be_given():
 
 
 def test_the_exact_model_gives_the_exact_distribution():
-    """E[score] = 0, E[score x'] = -I over what is sampled: the solver ends in p(x; sigma_min) smoothed by nothing else."""
+    """Samples lie where true points do, and are as dense there on average: 1.33 of the truth."""
     x = Guided2d(A, sampler=SamplerConfig(sigma_max=20.0, num_steps=40))(range(500)).double()
     truth = ground_truth("A")
     inside = truth.logp(x, 0.002) > -50
@@ -94,6 +94,7 @@ def test_the_exact_model_gives_the_exact_distribution():
     [
         (lambda: load(ModelRef(path="exact:C")), "exact:C.*exact:A"),
         (lambda: load(ModelRef(path="exact:A", dropout=0.1)), "dropout of exact:A is set"),
+        (lambda: load(ModelRef(path="exact:A", ema=0.05)), "ema of exact:A is set"),
         (lambda: load(ModelRef(path="nowhere")), "model of the 2D example nowhere does not exist"),
         (lambda: Guided2d(A, (), GuidanceConfig(classifier=ClassifierConfig(path="x", scale=1.0))), "one classifier"),
     ],

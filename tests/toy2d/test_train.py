@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edm2lite import load_denoiser
 from edm2lite.cli import main
 from edm2lite.commands import TOY2D
 from edm2lite.config import ModelRef, Nimg, Toy2dTrainConfig
@@ -109,6 +110,31 @@ def test_stopped_by_a_signal_it_saves_and_goes_on(tmp_path, monkeypatch, capsys)
     assert all(torch.equal(whole[k], stopped_weights[k]) for k in whole)
 
 
+def test_a_signal_before_the_first_step_is_obeyed_after_it(tmp_path, monkeypatch):
+    begun = Trainee.resume
+
+    def signalled(self, run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        begun(self, run)
+
+    monkeypatch.setattr(Trainee, "resume", signalled)
+    assert train(config(tmp_path / "run")) == 143
+    assert [p.stem for p in (tmp_path / "run" / "checkpoints").iterdir()] == [str(BATCH)]
+
+
+def test_numbers_that_are_not_finite_stop_it_before_the_update(tmp_path):
+    cfg = replace(config("unused").training, ref_lr=1e30)
+    trainee = Trainee(replace(config("unused"), training=cfg))
+    trainee.step()
+    before = {name: value.clone() for name, value in trainee.net.state_dict().items()}
+    with pytest.raises(UserError, match=r"not finite at step 1 .*lower training\.ref_lr"):
+        trainee.step()
+    assert all(torch.equal(value, before[name]) for name, value in trainee.net.state_dict().items())
+    with pytest.raises(UserError, match="not finite"):
+        train(config(tmp_path / "run", ref_lr=1e30))
+    assert not list((tmp_path / "run").glob("*/*.safetensors"))
+
+
 def test_a_trained_model_is_found_by_time_and_any_ema_length(tmp_path):
     train(config(tmp_path / "run"))
     path = str(tmp_path / "run")
@@ -117,6 +143,12 @@ def test_a_trained_model_is_found_by_time_and_any_ema_length(tmp_path):
     x = torch.randn(5, 2, 1, 1)
     assert stored(x, 0.5).shape == x.shape
     assert not torch.equal(other(x, 0.5), load(ModelRef(path=path, ema=0.01))(x, 0.5))
+
+
+def test_it_is_no_denoiser_of_images(tmp_path):
+    train(config(tmp_path / "run"))
+    with pytest.raises(UserError, match="holds an energy, but a denoiser is needed here; it is of the 2D example"):
+        load_denoiser(tmp_path / "run")
 
 
 def test_another_run_in_the_same_place_is_refused(tmp_path):
