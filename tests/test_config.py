@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edm2lite.cli import EVALUATE, SAMPLE, TRAIN, build_parser
+from edm2lite.cli import EVALUATE, SAMPLE, TOY2D, TRAIN, build_parser
 from edm2lite.config import Nimg, SampleConfig, SamplerConfig, TrainingConfig, parse_seeds
 from edm2lite.errors import UserError
 from tests.conftest import ROOT
@@ -17,6 +17,8 @@ KINDS = {
     "sweeps": EVALUATE["sweep"],
     "demo": EVALUATE["report"],
     "pairs": SAMPLE["sample"],
+    "toy2d": TOY2D["train"],
+    "toy2d/methods.yaml": TOY2D["measure"],
 }
 
 
@@ -77,7 +79,7 @@ def test_impossible_sampling_settings_are_refused():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
 def test_every_config_parses_and_has_a_header(path):
-    command = KINDS.get(path.parts[1], TRAIN["train"])
+    command = KINDS.get("/".join(path.parts[1:])) or KINDS.get(path.parts[1], TRAIN["train"])
     parser = build_parser("test", command)
     namespace = parser.parse_args(["-c", str(ROOT / path)])
     namespace.pop("config", None)

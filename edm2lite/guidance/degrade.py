@@ -56,11 +56,19 @@ class WithInputNoise(Wrapper):
 
 
 class SigmaScaled(Wrapper):
-    """D(x; k sigma): x as it is, taken for noisier (k > 1) than it is."""
+    """x as it is, taken for noisier (k > 1) than it is.
 
-    def __init__(self, inner: Denoise, k: float):
+    Args:
+        inner: Denoiser.
+        k: Factor on the noise level.
+        of: What is taken from there. "denoised": D(x; k sigma). "score": (D(x; k sigma) - x) / (k sigma)^2, which to the noise
+            level sigma is the denoised image x + (D(x; k sigma) - x) / k^2.
+    """
+
+    def __init__(self, inner: Denoise, k: float, of: str = "denoised"):
         super().__init__(inner)
-        self.k = k
+        self.k, self.of = k, of
 
     def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        return self.inner(x, self.k * sigma, labels)
+        denoised = self.inner(x, self.k * sigma, labels)
+        return denoised if self.of == "denoised" else x + (denoised - x) / self.k**2

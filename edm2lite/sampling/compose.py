@@ -90,7 +90,7 @@ def _degraded(denoise: Denoise, ref: ModelRef, name: str, seeds: Sequence[int]) 
     if ref.unconditional:
         denoise = Unconditional(denoise)
     if ref.sigma_scale != 1:
-        denoise = SigmaScaled(denoise, ref.sigma_scale)
+        denoise = SigmaScaled(denoise, ref.sigma_scale, ref.sigma_scale_of)
     if ref.input_noise:
         denoise = WithInputNoise(
             denoise, ref.input_noise, SeededStreams(seeds, purpose=f"{name} input noise").randn_like

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,6 +51,8 @@ class Trainee:
         self.truth = ground_truth(cfg.classes, torch.float32)
         self.optimizer = torch.optim.Adam(self.net.parameters(), betas=self.recipe.betas)
         self.ema = PowerEMA(self.net, self.recipe.ema_sigma_rel)
+        self._ahead = ThreadPoolExecutor(1)  # makes the next step's points while a step is taken
+        self._next: tuple[int, Future] | None = None
 
     @property
     def steps(self) -> int:
@@ -62,7 +66,7 @@ class Trainee:
             NonFiniteError: If loss or gradients are not finite; the weights are those of before the step.
         """
         r = self.recipe
-        loss = score_matching_loss(self.net, *training_points(self.truth, r, self.steps))
+        loss = score_matching_loss(self.net, *self._points())
         self.optimizer.zero_grad()
         loss.backward()
         self._stop_if_nonfinite(loss)
@@ -81,6 +85,13 @@ class Trainee:
                 f"loss or gradients not finite at step {self.steps} (nimg {Nimg(self.nimg)}); the weights were not updated. "
                 "Begin another run_dir with a lower training.ref_lr"
             )
+
+    def _points(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`training_points` of this step; those of the next are begun."""
+        make = partial(training_points, self.truth, self.recipe)
+        points = self._next[1].result() if self._next and self._next[0] == self.steps else make(self.steps)
+        self._next = self.steps + 1, self._ahead.submit(make, self.steps + 1)
+        return points
 
     def resume(self, run: RunDir) -> None:
         """Go on from the newest whole checkpoint, if there is one."""

@@ -38,7 +38,7 @@ class Quantity:
 
 
 METRICS = {
-    "outliers": Quantity("outliers", True, "share of points of lower exact density than 99.9 % of true points"),
+    "outliers": Quantity("outliers", None, "share of points of lower exact density than 99.9 % of true points"),
     "logp": Quantity("mean log p", None, "mean exact log-density; a point counts with -50 at least"),
     "kl": Quantity(
         "KL", True, "KL(points || truth) in nats: entropy by nearest neighbours, and the mean log p as given here"
@@ -54,7 +54,7 @@ METRICS = {
         for depth in range(GENERATIONS)
     },
     "dropped": Quantity("dropped", True, "share of the branches that have less than a tenth of their true weight"),
-    "leakage": Quantity("leakage", True, "share of points that more probably are of the other class; about 0.005 of true ones"),
+    "leakage": Quantity("leakage", None, "share of points that more probably are of the other class; about 0.005 of true ones"),
 }  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """Degradations: closed forms on Gaussian data, and randomness that belongs to the sample."""
 
+import pytest
 import torch
 
+from edm2lite.config import ModelRef
+from edm2lite.errors import UserError
 from edm2lite.guidance.degrade import SigmaScaled, Unconditional, WithDropout, WithInputNoise
 from tests.conftest import tiny_denoiser
 from tests.guidance.gaussian import Gaussian
@@ -12,6 +15,12 @@ def test_sigma_scaling_takes_x_for_noisier():
     scaled = SigmaScaled(Gaussian(0.5), 1.1)
     for sigma in (0.3, torch.tensor(0.3), torch.tensor([0.3, 0.3])):
         torch.testing.assert_close(scaled(x, sigma), x * 0.25 / (0.25 + 0.33**2))
+
+
+def test_sigma_scaling_of_the_score_takes_the_score_from_there():
+    x = torch.randn(2, 1, 4, 4)
+    denoised = SigmaScaled(Gaussian(0.5), 1.1, "score")(x, 0.3)
+    torch.testing.assert_close((denoised - x) / 0.3**2, -x / (0.25 + 0.33**2))
 
 
 def test_unconditional_drops_the_labels():
@@ -63,3 +72,12 @@ def test_the_keys_of_masks_go_where_the_images_are():
 
     WithDropout(network, 0.1, lambda: torch.tensor([1, 2]))(torch.empty(2, 1, 8, 8, device="meta"), 1.0)
     assert seen["device"].type == "meta", "streams of seeds draw on the CPU"
+
+
+def test_what_is_taken_from_another_noise_level_needs_one():
+    assert ModelRef(path="x", sigma_scale=1.1, sigma_scale_of="score").degradations == {
+        "sigma_scale": 1.1,
+        "sigma_scale_of": "score",
+    }
+    with pytest.raises(UserError, match="sigma_scale_of is score but sigma_scale is 1"):
+        ModelRef(path="x", sigma_scale_of="score")

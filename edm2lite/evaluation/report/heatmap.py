@@ -147,7 +147,7 @@ def save(figure: Any, target: Any, form: str = "svg", salt: str = "edm2lite", fa
 
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": salt}
     with rc_context(style):
-        date: dict[str, Any] = {"Date": None} if form == "svg" else {}
+        date: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
         figure.savefig(target, format=form, metadata=date, facecolor=face, dpi=150)
 
 

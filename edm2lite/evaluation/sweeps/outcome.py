@@ -15,9 +15,10 @@ from edm2lite.evaluation.metrics.uncertainty import statistically_tied
 from edm2lite.evaluation.report.heatmap import EMAS, NIMG_WEIGHT, caption, make_map, map_figure
 from edm2lite.evaluation.sweeps.journal import Journal, point_of
 from edm2lite.evaluation.sweeps.plan import Stage, finalists, fresh, rows, rungs
-from edm2lite.evaluation.sweeps.plots import history_figure, weight_figure, write_figure
+from edm2lite.evaluation.sweeps.plots import history_figure, weight_figure
 from edm2lite.evaluation.sweeps.search import Scores
 from edm2lite.evaluation.sweeps.together import WRITTEN
+from edm2lite.evaluation.tables.figures import write_figure
 from edm2lite.evaluation.tables.formats import write_table
 from edm2lite.evaluation.tables.result import Result, number
 from edm2lite.evaluation.tables.results import Table, save_table

@@ -6,10 +6,8 @@ from typing import Any
 
 from edm2lite.config import Nimg, parse_metric
 from edm2lite.evaluation.report.drawing import COLORS
-from edm2lite.evaluation.tables.figures import panels, write_figure
+from edm2lite.evaluation.tables.figures import panels
 from edm2lite.evaluation.tables.result import Result, best_of, ema_text, rank
-
-__all__ = ["best_lines", "history_figure", "weight_figure", "write_figure"]
 
 _LINES, _SIZE = 4, (6.4, 4)  # lines; inches
 _APART = 0.012  # of the x axis, between the error bars of lines

@@ -1,5 +1,6 @@
 """What all figures in files have in common: how they look, and how they are written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ from edm2lite.evaluation.report.heatmap import save
 from edm2lite.files import atomic_path
 
 
-def write_figure(figure: Any, path: Path) -> None:
-    """Write a figure of matplotlib as SVG and as PNG; `path` has no suffix."""
-    for form in ("svg", "png"):
-        with atomic_path(path.with_name(f"{path.name}.{form}")) as temporary:
+def write_figure(figure: Any, path: Path, forms: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Write a figure of matplotlib in some forms (svg, png, pdf), and return the files; `path` has no suffix."""
+    files = [path.with_name(f"{path.name}.{form}") for form in forms]
+    for file, form in zip(files, forms, strict=True):
+        with atomic_path(file) as temporary:
             save(figure, temporary, form, face="white")
+    return files
 
 
 def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:

@@ -30,12 +30,12 @@ def print_table(table: Table, file: IO[str] | None = None) -> None:
     grid = settings_grid(table)
     console.print()
     console.print(f"{grid.caption}. * best. {legend(table)}\n")
-    fits = _measured(console, _drawn(grid)).maximum <= console.width
+    fits = _measured(console, rich_table(grid)).maximum <= console.width
     for shown in [grid] if fits else [settings_grid(table, [metric]) for metric in table.metrics]:
-        _print(console, _drawn(shown))
+        _print(console, rich_table(shown))
     for best in best_grids(table):
         console.print(f"{best.caption}:\n")
-        _print(console, _drawn(best))
+        _print(console, rich_table(best))
     for line in table.verdict():
         console.print(line, soft_wrap=True)
     for verdict in verdicts(table):
@@ -56,7 +56,8 @@ def _measured(console: Console, drawn: RichTable) -> Measurement:
     return console.measure(drawn, options=console.options.update(width=_WIDE))
 
 
-def _drawn(grid: Grid) -> RichTable:
+def rich_table(grid: Grid) -> RichTable:
+    """A grid as a table of rich, its marks in colours."""
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for i, name in enumerate(grid.head):
         if i < grid.text_columns:
