@@ -46,15 +46,20 @@ sweep: $(READY)  ## after make demo: search EMA x EMA x guidance weight on digit
 
 toy: $(READY)  ## the 2D example, whose density is known: train, figures, and every way of guiding measured, in runs/toy2d (10 minutes)
 	@$(MAKE) --no-print-directory -j2 toy-main toy-guides
-	$(PY) -m edm2lite toy2d plot
-	$(PY) -m edm2lite toy2d measure -c configs/toy2d/methods.yaml
+	@$(MAKE) --no-print-directory -j2 toy-figures toy-table
 
-.PHONY: toy-main toy-guides
+.PHONY: toy-main toy-guides toy-figures toy-table
 toy-main: $(READY)
 	$(PY) -m edm2lite toy2d train -c configs/toy2d/main.yaml
 
 toy-guides: $(READY)
 	for guide in guide both heavy-tailed; do $(PY) -m edm2lite toy2d train -c configs/toy2d/$$guide.yaml || exit; done
+
+toy-figures: $(READY)
+	$(PY) -m edm2lite toy2d plot
+
+toy-table: $(READY)
+	$(PY) -m edm2lite toy2d measure -c configs/toy2d/methods.yaml
 
 METHODS := digits/main digits/conditional digits/small-conditional digits/heavy-tailed digits/classifier
 methods: $(READY)  ## every way of guiding on digits, each at its best weight (about 16 minutes)

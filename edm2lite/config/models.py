@@ -47,7 +47,9 @@ class ModelRef:
         check_range("sigma_scale", 0 < self.sigma_scale < float("inf"), self.sigma_scale, "positive")
         check_choice("sigma_scale_of", self.sigma_scale_of, ("denoised", "score"))
         if self.sigma_scale_of != "denoised" and self.sigma_scale == 1:
-            raise UserError("sigma_scale_of is score but sigma_scale is 1, where it has no effect; set sigma_scale, too")
+            raise UserError(
+                "sigma_scale_of is score but sigma_scale is 1, where it has no effect; set sigma_scale, too"
+            )
         ok = self.sha256 is None or (len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef"))
         check_range("sha256", ok, self.sha256, "64 hexadecimal digits, in lower case")
 

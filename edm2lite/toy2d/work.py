@@ -1,9 +1,6 @@
 """Jobs spread over processes, each with one thread; what is finished stays on disk."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +12,7 @@ import torch
 from edm2lite.errors import UserError
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.tables.ledger import Ledger
+from edm2lite.pool import begin_worker
 from edm2lite.progress import progress_bar
 from edm2lite.toy2d.jobs import Job, forget_weights
 
@@ -100,14 +98,5 @@ def _one_thread() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """A worker computes in one thread, leaves Ctrl-C to its parent, and ends when the parent is killed."""
+    begin_worker()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

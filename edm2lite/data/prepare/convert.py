@@ -11,13 +11,13 @@ import numpy as np
 from edm2lite.config import ConvertConfig
 from edm2lite.data.prepare.detect import open_source
 from edm2lite.data.prepare.pictures import NOTES, Converted, Converter
-from edm2lite.data.prepare.pool import cores, spread
 from edm2lite.data.prepare.sources import Source
 from edm2lite.data.prepare.workspace import SPOOL, Workspace, check_settings, room_on_disk, tidy
 from edm2lite.data.prepare.writers import Description, PackedWriter, Writer, ZippedWriter, made_by
 from edm2lite.data.stored import StoredDataset, check_encoder
 from edm2lite.errors import UserError
 from edm2lite.files import atomic_path
+from edm2lite.pool import cores, spread
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import rank_from_environment
 

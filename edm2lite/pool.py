@@ -1,4 +1,4 @@
-"""Work spread over processes, results in order, with a bounded number of images in flight."""
+"""Work spread over processes, results in order, with a bounded number of items in flight. Imports no torch."""
 
 import itertools
 import multiprocessing
@@ -31,7 +31,7 @@ def spread(work: Callable[[list[T]], list[R]], items: Iterable[T], workers: int)
             yield from work(batch)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-    with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
+    with ProcessPoolExecutor(workers, context, begin_worker) as pool:
         waiting: deque[Future[list[R]]] = deque()
         try:
             for batch in batches:
@@ -53,7 +53,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
     """A worker leaves Ctrl-C to its parent, and ends when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
