@@ -11,7 +11,7 @@ from edm2lite.guidance.wrapper import Denoise
 from edm2lite.sampling.compose import Parts, compose
 from edm2lite.sampling.seeded import SeededStreams
 from edm2lite.sampling.solve import solve
-from edm2lite.toy2d.models import LABELS, exact_classifier, is_exact, load
+from edm2lite.toy2d.models import LABELS, exact_classifier, load
 
 SHAPE = (2, 1, 1)  # of a point as an image
 
@@ -38,7 +38,7 @@ class Guided2d:
         self.guidance, self.sampler = guidance or GuidanceConfig(), sampler or SamplerConfig(sigma_max=5.0)
         self.label, self.dtype = LABELS.index(label), dtype
         path = self.guidance.classifier.path
-        if path is not None and not is_exact(path):
+        if path not in (None, "exact"):
             raise UserError(f"guidance.classifier.path is {path}; the 2D example has one classifier: exact")
         if (function := self.guidance.gradient.function) is not None:
             raise UserError(f"guidance.gradient.function is {function}; the 2D example has none, leave it out")
