@@ -42,6 +42,8 @@ def test_a_table_is_made_once_confirmed_and_written(cfg, measured, capsys):
     assert {p.name for p in Path(cfg.outdir).iterdir()} == {
         "results",
         *(f"table.{s}" for s in ("md", "csv", "tex", "html", "json")),
+        "curves.svg",
+        "curves.png",
     }
     assert read_table(cfg.outdir) == table
     measured.clear()
