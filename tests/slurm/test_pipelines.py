@@ -34,6 +34,7 @@ def on_cluster(cluster, script, *arguments, cwd):
     return {name: job for job, name in (line.split(maxsplit=1) for line in done.stdout.splitlines())}
 
 
+@pytest.mark.slow
 def test_shards_as_jobs_make_the_same_bytes_and_are_scored(cluster, tiny_run, tmp_path):
     compute_reference(RefConfig(data=DataConfig(name="digits"), out=str(tmp_path / "ref.npz")))
     sampling = [

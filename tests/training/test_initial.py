@@ -60,6 +60,7 @@ def test_other_data_are_refused(snapshot):
         initialize(Denoiser(8, 3, 10, TINY), str(snapshot), RGB)
 
 
+@pytest.mark.slow
 def test_the_command_starts_from_a_published_file_and_keeps_its_licence(tmp_path, meta):
     """On patches, with 8 classes instead of 10. Learning rate 1e-9: the denoiser without a label stays that of the file."""
     pkl = GOLDEN / "snapshot-cond.pkl"

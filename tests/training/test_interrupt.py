@@ -34,7 +34,11 @@ RARELY = [f"--training.checkpoint_nimg={TOTAL}"]
 
 @pytest.mark.parametrize(
     ("signum", "status", "layout"),
-    [(signal.SIGUSR1, 0, ["--data.num_workers=1"]), (signal.SIGINT, 130, []), (signal.SIGTERM, 143, TWO_RANKS)],
+    [
+        (signal.SIGUSR1, 0, ["--data.num_workers=1"]),
+        pytest.param(signal.SIGINT, 130, [], marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, TWO_RANKS, marks=pytest.mark.slow),
+    ],
 )  # fmt: skip
 def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(signum, status, layout, uninterrupted, tmp_path):
     run_dir = tmp_path / "run"

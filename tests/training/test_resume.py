@@ -47,7 +47,9 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", ["same", pytest.param("other micro-batch and workers", marks=pytest.mark.slow), "2 gloo processes"]
+)
 def test_killed_and_resumed_equals_uninterrupted(layout, uninterrupted, tmp_path):
     run_dir = tmp_path / "run"
     kill_after(run_dir, random.randrange(8, 45))
