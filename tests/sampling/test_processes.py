@@ -91,6 +91,7 @@ def test_devices_that_contradict_the_launcher_or_the_device(monkeypatch):
         check_devices(SampleConfig(devices=2))
 
 
+@pytest.mark.slow
 def test_sample_starts_itself(tiny_run, tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
     done = run_script(

@@ -92,6 +92,7 @@ def damage(checkpoint: Path) -> None:
         f.write(bytes([byte ^ 1]))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(uninterrupted, tmp_path):
     run_dir = tmp_path / "run"
     kill_after(run_dir, 20)
@@ -119,6 +120,7 @@ def test_other_data_under_the_same_path_are_refused(uninterrupted):
     assert done.returncode == 2 and "data.name = digits" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_fit_leaves_the_directory_free(tmp_path):
     done = run_script(*OPTIONS, f"--run_dir={tmp_path / 'run'}", "--network.channel_mult=[1,2,2,2,2]")
     assert done.returncode == 2 and "5 levels" in done.stderr and not (tmp_path / "run").exists()

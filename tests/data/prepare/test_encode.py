@@ -68,6 +68,7 @@ def test_three_ranks_make_the_same(whole, packed, vae, tmp_path, small_chunks, m
     assert capsys.readouterr().out.count("the rank that ends last completes the dataset") == 2
 
 
+@pytest.mark.slow
 def test_ranks_at_once_make_the_same_zip(whole, packed, vae, tmp_path):
     program = "import edm2lite.data.prepare.encode as e, sys; from edm2lite.cli import DATA, main; e.CHUNK = 7;"
     program += "sys.exit(main(DATA, 'data', sys.argv[1:]))"
