@@ -4,12 +4,12 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from edm2lite.errors import UserError
+from edm2lite.evaluation.detectors.small import one_thread
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.tables.ledger import Ledger
 from edm2lite.pool import begin_worker
@@ -68,7 +68,7 @@ def _spread(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Number and metrics of each job as it is finished."""
     if workers == 1 or len(jobs) < 2:
-        with _one_thread():
+        with one_thread():
             for i, (job, key) in enumerate(jobs):
                 yield i, _measured(measure, job, key)
         return
@@ -84,17 +84,6 @@ def _spread(
             ) from e
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As a worker computes, so that the numbers do not depend on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _begin_worker() -> None:

@@ -87,7 +87,7 @@ def train_classifier(data: ImageArrays) -> Classifier:
 
     In one thread, because the number of threads changes the order of sums and with it the last bits of the weights.
     """
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(0)
         net = _untrained(data)
         images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
@@ -108,7 +108,8 @@ def _untrained(data: ImageArrays) -> Classifier:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Compute in one thread while inside, so that the bits do not depend on how many there are."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
