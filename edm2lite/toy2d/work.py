@@ -1,9 +1,7 @@
 """Jobs spread over processes, each with one thread; what is finished stays on disk."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ from edm2lite.errors import UserError
 from edm2lite.evaluation.detectors.small import one_thread
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.tables.ledger import Ledger
-from edm2lite.pool import begin_worker
+from edm2lite.pool import processes
 from edm2lite.progress import progress_bar
 from edm2lite.toy2d.jobs import Job, forget_weights
 
@@ -72,20 +70,11 @@ def _spread(
             for i, (job, key) in enumerate(jobs):
                 yield i, _measured(measure, job, key)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _begin_worker) as pool:
-        try:
-            waiting = {pool.submit(_measured, measure, job, key): i for i, (job, key) in enumerate(jobs)}
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        except BrokenProcessPool as e:
-            raise UserError(
-                "a worker was killed, most likely for want of memory; run again with fewer --workers"
-            ) from e
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with processes(min(workers, len(jobs)), _one_thread) as pool:
+        waiting = {pool.submit(_measured, measure, job, key): i for i, (job, key) in enumerate(jobs)}
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
 
 
-def _begin_worker() -> None:
-    begin_worker()
+def _one_thread() -> None:
     torch.set_num_threads(1)
