@@ -40,6 +40,7 @@ class Pair:
         guidance: Truncation, classifier guidance, gradient guidance; weights are those of the guides.
         classifier: Noise-conditional classifier, if it guides.
         vae: Hub name or folder of the VAE that decodes latents.
+        compile: Compile the networks; see `Denoiser.optimize`.
     """
 
     main: LoadedModel
@@ -48,6 +49,7 @@ class Pair:
     guidance: GuidanceConfig = GuidanceConfig()
     classifier: LoadedClassifier | None = None
     vae: str = SD_VAE
+    compile: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -145,12 +147,12 @@ class Pair:
 
     def alone(self) -> "Pair":
         """The main model without any guidance."""
-        return Pair(self.main, self.main_ref, vae=self.vae)
+        return Pair(self.main, self.main_ref, vae=self.vae, compile=self.compile)
 
     def guide_alone(self) -> "Pair":
         """The first guide as if it were the main model."""
         model, cfg = self.guides[0]
-        return Pair(model, cfg, vae=self.vae)
+        return Pair(model, cfg, vae=self.vae, compile=self.compile)
 
     def describe(self) -> dict[str, Any]:
         """Who makes these images, for manifests and ledgers: everything about the networks that changes a value."""
@@ -171,6 +173,8 @@ class Pair:
                 described["gradient"] |= {"weights_sha256": self._function_sha256}
         if self.main.info.encoder["name"] == "vae":
             described["vae"] = self.vae
+        if self.compile:
+            described["compiled"] = True
         return described
 
     def identity(self) -> dict[str, Any]:
@@ -187,8 +191,8 @@ class Pair:
     def _parts(self) -> Parts:
         gradient = self.guidance.gradient
         return Parts(
-            main=(self.main.denoiser, self.main_ref),
-            guides=[(guide.denoiser, cfg) for guide, cfg in self.guides],
+            main=(self.main.denoiser.optimize(compile=self.compile), self.main_ref),
+            guides=[(guide.denoiser.optimize(compile=self.compile), cfg) for guide, cfg in self.guides],
             classifier=self.classifier.classifier if self.classifier else None,
             function=make_function(gradient, self.encoder.unit, self.device) if gradient.scale else None,
         )
@@ -209,7 +213,7 @@ class _Recorded(Wrapper):
 
 def load_pair(
     main: ModelRef, guide: ModelRef, guidance: GuidanceConfig, *, device: str, precision: str = "fp32",
-    vae: str = SD_VAE, models: str | None = None,
+    vae: str = SD_VAE, models: str | None = None, compile: bool = False,
 ) -> Pair:  # fmt: skip
     """Load the models of a pair.
 
@@ -219,6 +223,7 @@ def load_pair(
         precision: Of the UNets' activations.
         vae: Hub name or folder of the VAE that decodes latents.
         models: Folder of published models.
+        compile: Compile the networks.
     """
     target, classifier = pick_device(device), guidance.classifier
     guides = all_guides(guide, guidance)
@@ -230,6 +235,7 @@ def load_pair(
         guidance,
         load_classifier(resolve(classifier.model, models), target) if classifier.path is not None else None,
         vae,
+        compile,
     )
 
 

@@ -1,0 +1,77 @@
+"""torch.compile as we use it: one graph, static shapes, a cache that stays, and its time shown."""
+
+import functools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from edm2lite.files import cache_dir
+
+
+def compile_(module: nn.Module, what: str, *, cudagraphs: bool = False) -> None:
+    """Compile a module's forward, in place: its names and its state stay; a graph break is an error.
+
+    Static shapes: another shape, dtype or grad mode compiles anew. How long that takes is said on stderr. Compiled code lies in
+    `cache_dir()/compiled` (or TORCHINDUCTOR_CACHE_DIR), where the next process finds it.
+
+    Args:
+        module: Its forward is to be compiled.
+        what: Its name in messages.
+        cudagraphs: Replay the kernels as one CUDA graph, for inference. The result of a call is then overwritten by the next
+            call of any such module: copy it, or compute with it before.
+    """
+    _CLOCK.listen()
+    module.compile(fullgraph=True, dynamic=False, options={"triton.cudagraphs": cudagraphs})
+    assert module._compiled_call_impl is not None
+    module._compiled_call_impl = _named(module._compiled_call_impl, what)
+
+
+class _Clock:
+    """Says when torch.compile begins and how long it took; sets it up, once a process."""
+
+    def __init__(self) -> None:
+        self.what, self._started, self._listening = "", 0.0, False
+
+    def listen(self) -> None:
+        """From the first compiled module on."""
+        if self._listening:
+            return
+        import torch._dynamo  # takes two seconds, which `import edm2lite` should not
+        from torch._inductor.runtime.runtime_utils import default_cache_dir
+
+        if (
+            os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir()
+        ):  # torch sets it itself
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns that there is no GPU
+        torch._dynamo.on_compile_start(self._start)
+        torch._dynamo.on_compile_end(self._end)
+        self._listening = True
+
+    def _start(self, *_: object) -> None:
+        self._started = time.perf_counter()
+        print(
+            f"compiling {self.what}; kept for the next time in {os.environ['TORCHINDUCTOR_CACHE_DIR']}", file=sys.stderr
+        )
+
+    def _end(self, *_: object) -> None:
+        print(f"compiled {self.what} in {time.perf_counter() - self._started:.0f} s", file=sys.stderr)
+
+
+_CLOCK = _Clock()
+
+
+def _named(call: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """A call that tells the clock what may be compiled."""
+
+    @functools.wraps(call)
+    def named(*args: Any, **kwargs: Any) -> Any:
+        _CLOCK.what = what
+        return call(*args, **kwargs)
+
+    return named
