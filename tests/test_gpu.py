@@ -18,7 +18,8 @@ from edm2lite.config import (
 )
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.unet import Block
-from edm2lite.sampling.pair import load_pair
+from edm2lite.sampling.pair import Pair, load_pair
+from edm2lite.sampling.solve import solve
 from edm2lite.training.budget import Budget, data_shape
 from edm2lite.training.devices import find_device
 from edm2lite.training.loss import weighted_loss
@@ -73,6 +74,35 @@ def test_places_in_a_batch_give_the_same_bits(precision):
     run = lambda seeds: next(pair.sample(seeds, SamplerConfig(num_steps=5), 64)).images  # noqa: E731
     seeds = list(range(64))
     assert torch.equal(run(seeds), run(seeds[::-1]).flip(0))
+
+
+def guided_pair(precision: str, compile: bool) -> Pair:
+    main, guide = (ModelRef(path=str(GOLDEN / f"snapshot-{name}.pkl")) for name in ("cond", "guide"))
+    return load_pair(main, guide, GuidanceConfig(weight=1.5), device="cuda", precision=precision, compile=compile)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 0.05), ("bf16", 0.3)])
+@pytest.mark.parametrize("solver", ["heun", "dpmpp_2m"])  # the second keeps a result while a graph overwrites its own
+def test_compiled_sampling_gives_the_images_of_eager(solver, precision, tolerance):
+    sampler, seeds = SamplerConfig(solver=solver, num_steps=8), list(range(16))
+    eager, compiled, again = (
+        next(guided_pair(precision, compile).sample(seeds, sampler, 16)).images for compile in (False, True, True)
+    )
+    assert torch.equal(compiled, again)
+    assert (compiled - eager).abs().max() < tolerance * eager.abs().max()
+
+
+def test_sampling_does_not_wait_for_the_device():
+    pair, sampler, seeds = guided_pair("fp16", True), SamplerConfig(num_steps=6), [0, 1]
+    noise, labels = seeded_noise(seeds, pair.shape, pair.label_dim, device="cuda")
+    run = lambda: solve(sampler, pair.denoiser(seeds, sampler), noise, labels=labels)  # noqa: E731
+    expected = [run() for _ in range(3)][-1]  # compiles, warms up, records
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        images = run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(images, expected)
 
 
 def test_dropout_masks_are_those_of_the_cpu():

@@ -106,8 +106,8 @@ class SampleConfig:
         device: cpu, cuda, cuda:1 or auto.
         devices: Processes to start on this machine, one for each GPU, that share the seeds.
         precision: Of the UNet's activations: fp32, bf16, fp16.
-        compile: Compile the networks (torch.compile, on a GPU with CUDA graphs): faster after a while of compiling, the result of
-            which is kept. The images are the same to rounding.
+        compile: Compile the networks (torch.compile, on a GPU with CUDA graphs): faster after a while of compiling, whose
+            result is kept. The images are the same to rounding.
         vae: Hub name or folder of the VAE that decodes latents.
         shard: "I/N": only every N-th seed from the I-th on (I from 0), beside N - 1 other processes that fill the same outdir;
             default: as torchrun or srun say, else all.

@@ -80,7 +80,9 @@ def _load(cfg: TableConfig, row: TableRow, result: Result, device: str) -> Pair:
         found = result.guide_nimg
         nimg = guide.nimg if row.guide_nimg == (None,) or found is None else Nimg(found)
         guide = replace(guide, ema=result.guide_ema, nimg=nimg)
-    return load_pair(main, guide, guidance, device=device, precision=cfg.precision, vae=cfg.vae, models=cfg.models)
+    return load_pair(
+        main, guide, guidance, device=device, precision=cfg.precision, vae=cfg.vae, models=cfg.models, compile=cfg.compile
+    )
 
 
 def _at(pair: Pair, row: TableRow, weight: float) -> Pair:
