@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+UMASK = os.umask(0)  # it can only be read by setting it, which is done here once, before there are threads that write
+os.umask(UMASK)
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
@@ -24,7 +27,7 @@ def atomic_path(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # pids repeat over nodes
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes files that only their owner can read
+        os.chmod(temporary, 0o666 & ~UMASK)  # safetensors writes files that only their owner can read
         if durable:
             _fsync(temporary)
         os.replace(temporary, path)
@@ -32,13 +35,6 @@ def atomic_path(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]
             _fsync(path.parent)  # makes the rename itself durable
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _fsync(path: Path) -> None:

@@ -108,7 +108,8 @@ class MeasureConfig:
         keep_features: Keep them when the numbers are there.
         batch_size: Images computed together.
         labels: Classes: uniform (drawn from the seed, as in the papers), or balanced (seed modulo the number of classes).
-        precision: Of the UNet's activations: fp32, bf16, fp16. Detectors always compute in fp32.
+        precision: Of the UNet's activations: fp32, bf16, fp16. Detectors compute in fp32, unless metrics asks for another.
+        compile: Compile the UNets; see sample.py.
         device: cpu, cuda, cuda:1 or auto.
         vae: Hub name or folder of the VAE, for models of latents.
         models: Folder of published models, for those named nvidia:...
@@ -123,6 +124,7 @@ class MeasureConfig:
     batch_size: int = 64
     labels: str = "uniform"
     precision: str = "fp32"
+    compile: bool = False
     device: str = "auto"
     vae: str = SD_VAE
     models: str | None = None
@@ -153,6 +155,8 @@ class MetricsConfig(MeasureConfig):
             files not named by seeds, which may be sorted by class, blocks are spread evenly.
         blocks: Blocks of images, each scored by itself: then minimum, mean and spread are known. The papers' FID is the minimum
             of three blocks of 50000.
+        detector_precision: Of the detectors' layers: fp32, bf16, fp16. A half precision's features are used only if they change
+            the Frechet distance of the first 2048 images by at most 1e-3 of it; the result says by how much.
         devices: Processes to start on this machine, one for each GPU.
         shard: "I/N": only every N-th image from the I-th on, beside N - 1 other processes; default: as torchrun or srun say.
         out: JSON file for the result, with everything that it depends on; default: only print it.
@@ -166,6 +170,7 @@ class MetricsConfig(MeasureConfig):
     seeds: str = "0-49999"
     num_images: int | None = None
     blocks: int = 1
+    detector_precision: str = "fp32"
     devices: int = 1
     shard: str | None = None
     out: str | None = None
@@ -174,10 +179,11 @@ class MetricsConfig(MeasureConfig):
         super().__post_init__()
         check_range("num_images", self.num_images is None or self.num_images >= 2, self.num_images, "at least 2")
         check_range("blocks", self.blocks > 0, self.blocks, "positive")
+        check_choice("detector_precision", self.detector_precision, ("fp32", "bf16", "fp16"))
         check_processes(self.devices, self.shard)
         if (self.images is None) == (self.main.path is None):
             raise UserError("metrics needs either --images FOLDER or --main.path MODEL; name exactly one")
-        of_models = ("main", "guide", "guidance", "sampler", "seeds", "labels", "precision", "vae", "models")
+        of_models = ("main", "guide", "guidance", "sampler", "seeds", "labels", "precision", "compile", "vae", "models")
         if self.images is not None and (given := _changed(self, of_models)):
             raise UserError(
                 f"{' and '.join(given)} have no part in scoring a folder of images; leave them out, or --images"

@@ -1,6 +1,6 @@
 """The commands `ref` and `metrics`: statistics of a reference set, and metrics of images against them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from edm2lite.evaluation.detectors.load import load_detector
 from edm2lite.evaluation.extract import extract
 from edm2lite.evaluation.meter import Meter
 from edm2lite.evaluation.metrics.moments import Moments
+from edm2lite.evaluation.proof import Proof
 from edm2lite.evaluation.reference import Reference, Statistics, load_reference
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.shards import FeatureStore, chunks
@@ -42,7 +43,7 @@ def compute_reference(cfg: RefConfig) -> Reference | None:
     share = source.keys[shard.index :: shard.count]
     with progress_bar(len(share), "reference", disable=not is_first_rank()) as bar:
         extract(source, detectors, store, share, bar)
-    with _turn(cfg, store, detectors, source.keys, share) as others:
+    with _turn(cfg, store, lambda: _lacking(store, detectors, source.keys), share) as others:
         if others:
             print(f"{cfg.out}: shard {shard.index}/{shard.count} is done; {others}")
             return None
@@ -61,8 +62,7 @@ def compute_reference(cfg: RefConfig) -> Reference | None:
 def _turn(
     cfg: RefConfig | MetricsConfig,
     store: FeatureStore,
-    detectors: Iterable[Detector],
-    keys: Sequence[int],
+    lacking: Callable[[], set[int]],
     share: Sequence[int],
 ) -> Iterator[str | None]:
     """Why the numbers are left to another process of this command; None: they are this one's to compute, while inside.
@@ -71,20 +71,25 @@ def _turn(
 
     Args:
         cfg: The command.
-        store, detectors, keys: Where features are, whose, of which images.
+        store: Where features are.
+        lacking: Images of which features are missing.
         share: Images of this process: if its features are gone, who has computed the numbers has removed them.
     """
-    detectors, another = list(detectors), "another process computes the numbers"
+    another = "another process computes the numbers"
 
     def left() -> str | None:
-        lacking = {key for detector in detectors for key in store.missing(detector, keys)}
-        return another if lacking & set(share) else f"other shards lack {len(lacking)} images" if lacking else None
+        lack = lacking()
+        return another if lack & set(share) else f"other shards lack {len(lack)} images" if lack else None
 
     if others := left():
         yield others
         return
     with unless_another(_lock(store, cfg)) as mine:
         yield left() if mine else another
+
+
+def _lacking(store: FeatureStore, detectors: Iterable[Detector], keys: Sequence[int]) -> set[int]:
+    return {key for detector in detectors for key in store.missing(detector, keys)}
 
 
 def _lock(store: FeatureStore, cfg: RefConfig | MetricsConfig) -> Path:
@@ -128,25 +133,42 @@ def _statistics(store: FeatureStore, detector: Detector, keys: Sequence[int], ke
 
 def compute_metrics(cfg: MetricsConfig) -> dict[str, Any] | None:
     """Metrics of files, or of a pair's images, printed and written to `cfg.out`; None if it is left to other processes."""
-    meter = Meter(cfg)
+    meter = Meter(cfg, cfg.detector_precision)
     source = _files(cfg.images, cfg.batch_size) if cfg.images is not None else _pair_source(cfg)
     blocks = split(source, cfg.blocks, cfg.num_images)
     keys, shard = [key for block in blocks for key in block], parse_shard(cfg.shard)
     share = keys[shard.index :: shard.count]
     with progress_bar(len(share), "metrics", disable=not is_first_rank()) as bar:
-        meter.extract(source, share, bar)
-    with _turn(cfg, meter.store(source), meter.detectors.values(), keys, share) as others:
+        meter.extract(source, share, bar, run=keys)
+    with _turn(cfg, meter.store(source), lambda: meter.lacking(source, keys, keys), share) as others:
         if others:
             print(f"shard {shard.index}/{shard.count} is done; {others}")
             return None
+        proofs = meter.prove(source, keys)
         scores = [meter.score(source, block) for block in blocks]
-        result = describe(meter, source, cfg, scores)
+        result = describe(meter, source, cfg, scores) | _half(meter, proofs, scores)
         if cfg.out:
             write_json(cfg.out, result)
         meter.finish(source, keys)
     for metric in meter.metrics:
         print(line(metric.title, [score[metric.name] for score in scores]))
     return result
+
+
+def _half(meter: Meter, proofs: Mapping[str, Proof], scores: Sequence[dict[str, Score]]) -> dict[str, Any]:
+    """What half precision changed, as plain data, and printed; empty: nothing was computed in it.
+
+    Raises:
+        UserError: If that is too much of one of the scores.
+    """
+    found = []
+    for name, proof in proofs.items():
+        mine = [m.name for m in meter.metrics if m.kind == "fd" and meter.reference.detector_of(m) == name]
+        distances = [score[metric].value for score in scores for metric in mine]
+        proof.check(*distances)
+        print(proof.line(*distances))
+        found.append(asdict(proof) | {"change": proof.change(*distances)})
+    return {"half_precision": found} if found else {}
 
 
 def split(source: Source, blocks: int, num_images: int | None) -> list[list[int]]:
@@ -182,7 +204,14 @@ def _files(path: str, batch_size: int) -> FileSource:
 
 def _pair_source(cfg: MetricsConfig) -> PairSource:
     pair = load_pair(
-        cfg.main, cfg.guide, cfg.guidance, device=cfg.device, precision=cfg.precision, vae=cfg.vae, models=cfg.models
+        cfg.main,
+        cfg.guide,
+        cfg.guidance,
+        device=cfg.device,
+        precision=cfg.precision,
+        vae=cfg.vae,
+        models=cfg.models,
+        compile=cfg.compile,
     )
     return PairSource(pair, parse_seeds(cfg.seeds), cfg.sampler, cfg.batch_size, cfg.labels)
 

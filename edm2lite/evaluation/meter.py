@@ -1,7 +1,7 @@
 """Measures images against a reference: their features, kept on disk, then any number of metrics of them."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from tqdm import tqdm
 from edm2lite.config import MeasureConfig, Metric
 from edm2lite.data.devices import pick_device
 from edm2lite.errors import UserError
+from edm2lite.evaluation.detectors.half import halved
 from edm2lite.evaluation.detectors.load import check_shape, load_detector
 from edm2lite.evaluation.extract import extract
 from edm2lite.evaluation.metrics.frechet import FrechetReference
 from edm2lite.evaluation.metrics.neighbours import Manifold
 from edm2lite.evaluation.metrics.protocol import NEIGHBOURS, needs_features, needs_labels, protocol
 from edm2lite.evaluation.metrics.scoring import frechet_reference, reference_manifold, scores
+from edm2lite.evaluation.proof import IMAGES, Proof
 from edm2lite.evaluation.reference import Statistics, load_reference
 from edm2lite.evaluation.score import Score
 from edm2lite.evaluation.shards import FeatureStore
@@ -31,6 +33,7 @@ class Meter:
 
     Args:
         cfg: Reference, metrics, detectors' files, where features are kept, device.
+        precision: What detectors compute the images' features in; those of the reference are always of fp32, see `Proof`.
 
     Attributes:
         metrics: What is measured.
@@ -41,15 +44,17 @@ class Meter:
             missing.
     """
 
-    def __init__(self, cfg: MeasureConfig):
+    def __init__(self, cfg: MeasureConfig, precision: str = "fp32"):
         self.cfg, self.reference = cfg, load_reference(cfg.ref)
         self.device = pick_device(cfg.device)
         self.root = Path(cfg.features) if cfg.features else cache_dir() / "features"
         self.metrics = cfg.parsed_metrics() or self._default_metrics()
         names = dict.fromkeys(self.reference.detector_of(metric) for metric in self.metrics)
-        self.detectors = {name: load_detector(name, cfg.detector_files.get(name), self.device) for name in names}
-        for detector in self.detectors.values():
+        self._full = {name: load_detector(name, cfg.detector_files.get(name), self.device) for name in names}
+        for detector in self._full.values():
             self.reference.check(detector)
+        self._half = {} if precision == "fp32" else {name: halved(d, precision) for name, d in self._full.items()}
+        self.detectors = self._half or self._full
         for metric in self.metrics:
             self._check(metric)
         self._factor, self._manifold = cache(self._make_factor), cache(self._make_manifold)
@@ -87,9 +92,71 @@ class Meter:
             self._store = FeatureStore(self.root, source.identity)
         return self._store
 
-    def extract(self, source: Source, keys: Sequence[int], bar: tqdm | None = None) -> None:
-        """Compute and keep the features of these keys that are missing; see `extract`."""
-        extract(source, list(self.detectors.values()), self.store(source), keys, bar, self._labelled)
+    def extract(
+        self, source: Source, keys: Sequence[int], bar: tqdm | None = None, run: Sequence[int] | None = None
+    ) -> None:
+        """Compute and keep the features of these keys that are missing; see `extract`.
+
+        In half precision first those that the proof needs, in both, and the proof as soon as no other process lacks any.
+
+        Args:
+            source, keys, bar: See `extract`.
+            run: All images of the run, if `keys` are the share of one process.
+
+        Raises:
+            UserError: Also if half precision changes the Frechet distance.
+        """
+        store, half = self.store(source), list(self.detectors.values())
+        run = keys if run is None else run
+        for name in self._half:
+            if (proof := self._kept_proof(name, source, run)) is not None:
+                proof.check()
+        first = self._to_prove(source, run)
+        if first:
+            share = [key for key in keys if key in first]
+            extract(source, [*self._full.values(), *half], store, share, bar, self._labelled)
+            if not self.lacking(source, run, first):
+                self.prove(source, run)
+        extract(source, half, store, [key for key in keys if key not in first], bar, self._labelled)
+
+    def _to_prove(self, source: Source, run: Sequence[int]) -> set[int]:
+        """Images whose features are needed in both precisions; none, if there is a proof or nothing to be proven."""
+        proven = all(self._kept_proof(name, source, run) for name in self._half)
+        return set() if proven else set(run[:IMAGES])
+
+    def lacking(self, source: Source, run: Sequence[int], keys: Iterable[int]) -> set[int]:
+        """Those of some keys of a run of which features are missing that its scores need."""
+        store, keys, both = self.store(source), list(keys), self._to_prove(source, run)
+        lack = {key for detector in self.detectors.values() for key in store.missing(detector, keys)}
+        first = [key for key in keys if key in both]
+        return lack | {key for detector in self._full.values() for key in store.missing(detector, first)}
+
+    def prove(self, source: Source, run: Sequence[int]) -> dict[str, Proof]:
+        """That half precision leaves the Frechet distance of the run's first images what it is: a proof a detector, kept.
+
+        Raises:
+            UserError: If it changes it.
+        """
+        proofs = {name: self._kept_proof(name, source, run) or self._make_proof(name, source, run) for name in self._half}
+        for proof in proofs.values():
+            proof.check()
+        return proofs
+
+    def _make_proof(self, name: str, source: Source, run: Sequence[int]) -> Proof:
+        store, first, half = self.store(source), sorted(run[:IMAGES]), self._half[name]
+        features = [store.read(detector, first).x.to(self.device) for detector in (self._full[name], half)]
+        fp32, other = (self._factor(name).distance_of(x) for x in features)
+        proof = Proof(detector=half.title, precision=half.precision, images=len(first), fp32=fp32, half=other)
+        store.note(self._proof_name(name), asdict(proof))
+        return proof
+
+    def _kept_proof(self, name: str, source: Source, run: Sequence[int]) -> Proof | None:
+        """A proof for this source, detector and reference, on as many images as the run has for one."""
+        kept = self.store(source).noted(self._proof_name(name))
+        return Proof(**kept) if kept is not None and kept["images"] >= min(len(run), IMAGES) else None
+
+    def _proof_name(self, name: str) -> str:
+        return f"proof-{digest([self._half[name].identity, self.reference.fingerprint(name)])[:12]}"
 
     def score(self, source: Source, keys: Sequence[int], metrics: Sequence[Metric] | None = None) -> dict[str, Score]:
         """The metrics of these images by name; their features must be there."""
@@ -116,7 +183,7 @@ class Meter:
 
     def finish(self, source: Source, keys: Sequence[int]) -> None:
         """Forget the features of these keys unless they are to be kept."""
-        for detector in () if self.cfg.keep_features else self.detectors.values():
+        for detector in () if self.cfg.keep_features else (*self._half.values(), *self._full.values()):
             self.store(source).remove(detector, keys)
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
@@ -147,7 +214,7 @@ class Meter:
         if statistics.features is not None or self.reference.images is None:
             return statistics
         source = self._reference_images(self.reference.images)
-        store, detector = self.store(source), self.detectors[name]
+        store, detector = self.store(source), self._full[name]
         extract(source, [detector], store, source.keys)
         return replace(statistics, features=store.read(detector, source.keys).x.numpy())
 

@@ -113,6 +113,17 @@ class FeatureStore:
                     path.unlink(missing_ok=True)
                 self.folder.rmdir()
 
+    def note(self, name: str, data: dict[str, Any]) -> None:
+        """Keep plain data beside the features, as long as there are any."""
+        write_json(self.folder / f"{name}.json", data)
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """What `note` was told under a name, by any process; None: nothing, or it is damaged."""
+        try:
+            return dict(json.loads((self.folder / f"{name}.json").read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
+
     def note_halved(self, batch_size: int) -> None:
         """Remember that memory ran out, and some images were then computed so many at a time."""
         self.folder.mkdir(parents=True, exist_ok=True)

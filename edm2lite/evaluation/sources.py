@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edm2lite.background import ahead
 from edm2lite.config import SamplerConfig, plain
 from edm2lite.data.datasets import Dataset, fingerprint
 from edm2lite.data.encoders import RGBEncoder
@@ -58,7 +59,11 @@ class Source(Protocol):
     def batch_size(self) -> int: ...
 
     def batches(self, keys: Sequence[int]) -> Iterator[Batch]:
-        """The images of these keys, `batch_size` at a time."""
+        """The images of these keys, `batch_size` at a time.
+
+        Where they are read and decoded, which the CPU does, the next batch is while the caller computes with this one; where a
+        model makes them, it would only be in the way of the detectors on the same device.
+        """
         ...
 
 
@@ -110,6 +115,9 @@ class FileSource:
         self.shape = images.read(0).shape if images.names else None
 
     def batches(self, keys: Sequence[int]) -> Iterator[Batch]:
+        return ahead(self._decoded(keys))
+
+    def _decoded(self, keys: Sequence[int]) -> Iterator[Batch]:
         labels = self.images.labels
         with ThreadPoolExecutor(_THREADS) as pool:
             for batch in _parts(keys, self.batch_size):
@@ -144,6 +152,9 @@ class DatasetSource:
         self.shape = (dataset.img_channels, dataset.img_resolution, dataset.img_resolution)
 
     def batches(self, keys: Sequence[int]) -> Iterator[Batch]:
+        return ahead(self._decoded(keys))
+
+    def _decoded(self, keys: Sequence[int]) -> Iterator[Batch]:
         with ThreadPoolExecutor(_THREADS) as pool:
             for batch in _parts(keys, self.batch_size):
                 pixels = np.stack([raw for raw, _ in pool.map(self.dataset.__getitem__, batch)])

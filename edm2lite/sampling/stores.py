@@ -1,19 +1,24 @@
 """Where images go: folders of PNGs, one ZIP, or one NPZ; any number of processes fill one store."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from edm2lite.data.host import to_host
 from edm2lite.files import remove_abandoned
+from edm2lite.pool import cores
 from edm2lite.sampling.archives import Members, write_zip
 from edm2lite.sampling.generate import Samples
 from edm2lite.sampling.images import LATENTS, PIXELS, Kind, held_seeds, image_path, write_whole
 from edm2lite.sampling.npz import NpzRows, write_npz
 from edm2lite.snapshots.once import one_at_a_time
+
+_THREADS = 8  # that encode images; nearly all of that work is outside of Python's lock
 
 
 class Reader(Protocol):
@@ -70,8 +75,8 @@ class FolderStore:
 
     def add(self, samples: Samples) -> None:
         for kind in self._kinds:
-            for seed, array in zip(samples.seeds, arrays(samples, kind), strict=True):
-                write_whole(image_path(self._folder(kind), seed, kind.suffix), kind.encode(array))
+            for seed, content in zip(samples.seeds, contents(samples, kind), strict=True):
+                write_whole(image_path(self._folder(kind), seed, kind.suffix), content)
 
     def complete(self) -> None:
         for kind in self._kinds:
@@ -120,8 +125,8 @@ class ArchiveStore:
         labels = dict(zip(samples.seeds, numbers, strict=False))
         name = f"{samples.seeds[0]:06d}-{zlib.crc32(repr(samples.seeds).encode()):08x}.zip"
         for kind in self._kinds:
-            contents = (kind.encode(array) for array in arrays(samples, kind))
-            write_zip(self._parts / f"{kind.name}-{name}", kind, zip(samples.seeds, contents, strict=True), labels)
+            members = zip(samples.seeds, contents(samples, kind), strict=True)
+            write_zip(self._parts / f"{kind.name}-{name}", kind, members, labels)
 
     def complete(self) -> None:
         with one_at_a_time(self._outdir / ".lock", f"it completes {self._outdir}"):
@@ -171,6 +176,25 @@ class ArchiveStore:
 def kinds(latents: bool) -> list[Kind]:
     """What is kept, in the order of writing: images come first, so that without one nothing is there, see `Manifest`."""
     return [PIXELS, LATENTS] if latents else [PIXELS]
+
+
+def on_host(samples: Samples, latents: bool) -> Callable[[], Samples]:
+    """Begin to copy what is kept of a batch into the CPU's memory: pixels, labels, and with `latents` images; see `to_host`."""
+    wanted = {"pixels": samples.pixels, "images": samples.images if latents else None, "labels": samples.labels}
+    tensors = {name: tensor for name, tensor in wanted.items() if tensor is not None}
+    copied = to_host(*tensors.values())
+
+    def wait() -> Samples:
+        found: dict[str, Any] = dict(zip(tensors, copied(), strict=True))
+        return samples._replace(**found)
+
+    return wait
+
+
+def contents(samples: Samples, kind: Kind) -> Iterator[bytes]:
+    """The files of a batch, in the order of its seeds, encoded in several threads."""
+    with ThreadPoolExecutor(min(_THREADS, cores(), len(samples.seeds))) as threads:
+        yield from threads.map(kind.encode, arrays(samples, kind))
 
 
 def arrays(samples: Samples, kind: Kind) -> np.ndarray:

@@ -1,18 +1,20 @@
 """A folder of sampled images, filled by any number of processes."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
+from edm2lite.background import Behind
 from edm2lite.config import SampleConfig, parse_seeds
 from edm2lite.data.prepare.workspace import room_on_disk
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import is_first_rank, parse_shard
-from edm2lite.sampling.generate import classes
+from edm2lite.sampling.generate import Samples, classes
 from edm2lite.sampling.look import write_looks
 from edm2lite.sampling.manifest import Manifest
 from edm2lite.sampling.outdir import check_outdir
 from edm2lite.sampling.pair import Pair, load_pair
-from edm2lite.sampling.stores import Store, open_store
+from edm2lite.sampling.stores import Store, on_host, open_store
 
 
 def sample(cfg: SampleConfig) -> None:
@@ -27,7 +29,14 @@ def sample(cfg: SampleConfig) -> None:
     check_outdir(cfg.outdir)
     seeds, shard, outdir = parse_seeds(cfg.seeds), parse_shard(cfg.shard), Path(cfg.outdir)
     pair = load_pair(
-        cfg.main, cfg.guide, cfg.guidance, device=cfg.device, precision=cfg.precision, vae=cfg.vae, models=cfg.models
+        cfg.main,
+        cfg.guide,
+        cfg.guidance,
+        device=cfg.device,
+        precision=cfg.precision,
+        vae=cfg.vae,
+        models=cfg.models,
+        compile=cfg.compile,
     )
     pair.check(cfg.label, cfg.labels)
     manifest, store = Manifest(cfg, pair), open_store(outdir, cfg.format, cfg.latents)
@@ -42,17 +51,23 @@ def sample(cfg: SampleConfig) -> None:
 
 
 def _fill(cfg: SampleConfig, pair: Pair, store: Store, manifest: Manifest, seeds: list[int]) -> None:
-    """Sample what is missing of these seeds."""
+    """Sample what is missing of these seeds; a batch is encoded and written while the next ones are computed."""
     missing = _missing(store, seeds)
     if len(missing) < len(seeds):
         print(f"{cfg.outdir}: {len(seeds) - len(missing)} of {len(seeds)} images are there already")
     with progress_bar(len(missing), "sample", disable=not missing or not is_first_rank()) as bar:
-        for samples in pair.sample(
-            missing, cfg.sampler, cfg.batch_size, cfg.label, cfg.labels, on_halved=manifest.note_halved
-        ):
+
+        def write(copied: Callable[[], Samples]) -> None:
+            samples = copied()
             manifest.check()
             store.add(samples)
             bar.update(len(samples.seeds))
+
+        with Behind(write) as writer:
+            for samples in pair.sample(
+                missing, cfg.sampler, cfg.batch_size, cfg.label, cfg.labels, on_halved=manifest.note_halved
+            ):
+                writer.put(on_host(samples, cfg.latents))
 
 
 def _missing(store: Store, seeds: list[int]) -> list[int]:

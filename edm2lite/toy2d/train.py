@@ -2,13 +2,15 @@
 
 import signal
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Generator
+from contextlib import closing
+from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edm2lite.background import ahead
 from edm2lite.config import NetworkConfig, Nimg, Toy2dTrainConfig, TrainingConfig
 from edm2lite.interrupt import Interrupt
 from edm2lite.network.energy import Energy
@@ -51,8 +53,7 @@ class Trainee:
         self.truth = ground_truth(cfg.classes, torch.float32)
         self.optimizer = torch.optim.Adam(self.net.parameters(), betas=self.recipe.betas)
         self.ema = PowerEMA(self.net, self.recipe.ema_sigma_rel)
-        self._ahead = ThreadPoolExecutor(1)  # makes the next step's points while a step is taken
-        self._next: tuple[int, Future] | None = None
+        self._points: Generator[tuple[Tensor, Tensor, Tensor], None, None] | None = None
 
     @property
     def steps(self) -> int:
@@ -66,7 +67,9 @@ class Trainee:
             NonFiniteError: If loss or gradients are not finite; the weights are those of before the step.
         """
         r = self.recipe
-        loss = score_matching_loss(self.net, *self._points())
+        if self._points is None:  # not before a checkpoint says where to begin
+            self._points = ahead(training_points(self.truth, r, step) for step in count(self.steps))
+        loss = score_matching_loss(self.net, *next(self._points))
         self.optimizer.zero_grad()
         loss.backward()
         self._stop_if_nonfinite(loss)
@@ -86,12 +89,10 @@ class Trainee:
                 "Begin another run_dir with a lower training.ref_lr"
             )
 
-    def _points(self) -> tuple[Tensor, Tensor, Tensor]:
-        """`training_points` of this step; those of the next are begun."""
-        make = partial(training_points, self.truth, self.recipe)
-        points = self._next[1].result() if self._next and self._next[0] == self.steps else make(self.steps)
-        self._next = self.steps + 1, self._ahead.submit(make, self.steps + 1)
-        return points
+    def close(self) -> None:
+        """End the thread that makes the next step's points."""
+        if self._points is not None:
+            self._points.close()
 
     def resume(self, run: RunDir) -> None:
         """Go on from the newest whole checkpoint, if there is one."""
@@ -158,9 +159,9 @@ def train(cfg: Toy2dTrainConfig) -> int:
     run.check(cfg)
     with run_lock(run.path), Interrupt() as interrupt:
         run.begin(cfg)
-        trainee = Trainee(cfg)
-        trainee.resume(run)
-        stopped_by = _train(trainee, run, interrupt)
+        with closing(Trainee(cfg)) as trainee:
+            trainee.resume(run)
+            stopped_by = _train(trainee, run, interrupt)
     return _end(trainee, run, stopped_by)
 
 

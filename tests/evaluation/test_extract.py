@@ -2,8 +2,10 @@
 
 import os
 import signal
+import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,8 +14,8 @@ from edm2lite.data.encoders import RGBEncoder
 from edm2lite.errors import UserError
 from edm2lite.evaluation.detectors.custom import load_custom
 from edm2lite.evaluation.extract import extract
-from edm2lite.evaluation.shards import FeatureStore
-from edm2lite.evaluation.sources import Batch, PairSource
+from edm2lite.evaluation.shards import FeatureStore, Writer
+from edm2lite.evaluation.sources import Batch, FileSource, PairSource
 
 PATCHWORK = "tests.evaluation.detectors_for_tests:patchwork"
 
@@ -79,6 +81,70 @@ def test_a_halved_batch_is_noted_for_every_process(detector, store, tmp_path):
     assert not store.halved()
     extract(Made(halved_to=2), [detector], store, range(12))
     assert FeatureStore(tmp_path, Made.identity).halved() == [2]
+
+
+def test_features_are_kept_while_the_next_batch_is_computed(detector, store, monkeypatch):
+    forward, add, computed, kept = detector.module.forward, Writer.add, [], []
+    second = threading.Event()
+
+    def compute(images):
+        computed.append(1)
+        if len(computed) == 2:
+            second.set()
+        return forward(images)
+
+    def keep(self, *batch):
+        kept.append(second.wait(20))
+        add(self, *batch)
+
+    monkeypatch.setattr(detector.module, "forward", compute)
+    monkeypatch.setattr(Writer, "add", keep)
+    extract(Made(), [detector], store, range(12))
+    assert kept == [True] * 4 and not store.missing(detector, range(12))
+
+
+def test_what_was_computed_before_a_feature_that_is_not_finite_is_kept(store):
+    detector = load_custom("tests.evaluation.detectors_for_tests:broken")
+    source = Made()
+    source.batches = lambda keys: (
+        Batch([key], torch.full((1, 1, 9, 9), int(key != 3), dtype=torch.uint8), None) for key in keys
+    )
+    with pytest.raises(UserError, match="broken makes features that are not finite of image 3; check the image"):
+        extract(source, [detector], store, range(12))
+    assert store.missing(detector, range(12)) == list(range(3, 12))
+
+
+class Read:
+    """Images that say when they are read."""
+
+    path, labels, fingerprint, by_seed, names = "read", None, "", True, [""] * 12
+
+    def __init__(self):
+        self.fourth, self.read_by = threading.Event(), set()
+
+    def read(self, key):
+        self.read_by.add(threading.current_thread() is threading.main_thread())
+        if key == 3:
+            self.fourth.set()
+        return np.full((1, 9, 9), key, np.uint8)
+
+
+def test_files_are_decoded_while_the_caller_computes(detector, store, monkeypatch):
+    images, forward, computed = Read(), detector.module.forward, []
+
+    def compute(pixels):
+        computed.append((pixels[:, 0, 0, 0].tolist(), images.fourth.wait(20)))
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return forward(pixels)
+
+    monkeypatch.setattr(detector.module, "forward", compute)
+    source = FileSource(images, 3)
+    with pytest.raises(KeyboardInterrupt) as told:  # its traceback keeps everything alive that was not closed
+        extract(source, [detector], store, range(12))
+    assert told.type is KeyboardInterrupt and computed == [([0, 1, 2], True), ([3, 4, 5], True), ([6, 7, 8], True)]
+    assert not any(thread.name == "ahead" for thread in threading.enumerate())
+    assert store.missing(detector, range(12)) == list(range(6, 12))
 
 
 def pair(encoder, name):

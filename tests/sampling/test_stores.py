@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from edm2lite.errors import UserError
 from edm2lite.sampling.generate import Samples
 from edm2lite.sampling.images import LATENTS, PIXELS
 from edm2lite.sampling.npz import NpzRows
-from edm2lite.sampling.stores import ArchiveStore, open_store
+from edm2lite.sampling.stores import ArchiveStore, contents, on_host, open_store
 from tests.conftest import ROOT
 
 FORMATS = ["png", "zip", "npz"]
@@ -183,6 +184,29 @@ def test_what_killed_processes_left_among_images_and_latents_is_removed(tmp_path
         (tmp_path / folder / left_by_the_dead("000001.png")).touch()
     open_store(tmp_path, "png", True).complete()
     assert files(tmp_path) == before
+
+
+def test_encoding_in_threads_keeps_the_order(monkeypatch):
+    monkeypatch.setattr("edm2lite.sampling.stores.cores", lambda: 4)
+    batch, names = made(range(40), side=32), set()
+
+    def encode(array):
+        names.add(threading.current_thread().name)
+        return LATENTS.encode(array)
+
+    found = list(contents(batch, LATENTS._replace(encode=encode)))
+    assert found == [LATENTS.encode(array) for array in batch.images.numpy()]
+    assert threading.main_thread().name not in names
+
+
+def test_what_is_kept_of_a_batch_is_what_is_copied(monkeypatch):
+    monkeypatch.setattr("edm2lite.sampling.stores.to_host", lambda *tensors: lambda: [tensor + 1 for tensor in tensors])
+    batch = made([3, 4])
+    for latents in (False, True):
+        copy = on_host(batch, latents)()
+        assert copy.seeds == [3, 4] and copy.pixels.equal(batch.pixels + 1) and copy.labels.tolist() == [4, 5]
+        assert copy.images.equal(batch.images + int(latents))
+    assert on_host(made([3], labelled=False), False)().labels is None
 
 
 def test_a_zip_is_a_dataset(tmp_path):

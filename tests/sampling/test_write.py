@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from edm2lite.sampling import write as write_module
 from edm2lite.sampling.generate import Job, generate
 from edm2lite.sampling.images import PIXELS, image_path
 from edm2lite.sampling.reading import open_images
-from edm2lite.sampling.stores import open_store
+from edm2lite.sampling.stores import FolderStore, open_store
 from edm2lite.sampling.write import sample
 from tests.conftest import ROOT, run_script, tiny_denoiser
 from tests.sampling.test_stores import made
@@ -241,6 +243,41 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tiny_run, all_at_o
     assert status(out) == "incomplete" and len(images(out)) == 9 and not list(out.rglob(".*.tmp"))
     sample(config(tiny_run, out))
     assert images(out) == all_at_once
+
+
+def test_a_batch_is_written_while_the_next_is_computed(tiny_run, all_at_once, tmp_path, monkeypatch):
+    real, add, computing, writers = generate_module.solve, FolderStore.add, [], []
+    second = threading.Event()
+
+    def solve(*arguments, **named):
+        computing.append(1)
+        if len(computing) == 2:
+            second.set()
+        return real(*arguments, **named)
+
+    def behind(self, samples):
+        writers.append((second.wait(20), threading.current_thread() is threading.main_thread()))
+        add(self, samples)
+
+    monkeypatch.setattr(generate_module, "solve", solve)
+    monkeypatch.setattr(FolderStore, "add", behind)
+    sample(config(tiny_run, tmp_path / "out"))
+    assert writers == [(True, False)] * 3 and images(tmp_path / "out") == all_at_once
+
+
+def test_the_bar_counts_what_is_written(tiny_run, tmp_path, monkeypatch):
+    counted, out = [], tmp_path / "out"
+
+    class Bar(nullcontext):
+        def __enter__(self):
+            return self
+
+        def update(self, count):
+            counted.append((count, len(images(out))))
+
+    monkeypatch.setattr(write_module, "progress_bar", lambda *_, **__: Bar())
+    sample(config(tiny_run, out))
+    assert counted == [(8, 8), (8, 16), (4, 20)]
 
 
 def test_a_halved_batch_is_in_the_manifest(tiny_run, tmp_path, monkeypatch):

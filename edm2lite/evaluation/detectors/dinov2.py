@@ -37,6 +37,7 @@ class DINOv2(Detector):
 
     name = "dinov2"
     title = "dinov2-vitl14"
+    in_fp32 = ("norm",)
 
     def __init__(
         self,
@@ -61,11 +62,12 @@ class DINOv2(Detector):
     @in_float32
     def forward(self, images: Tensor) -> Tensor:
         """Features float32 [B, dim] of images uint8 [B, 1 or 3, H, W]."""
-        patches = self.patch_embed["proj"](preprocess(images, self.resolution)).flatten(2).mT
-        x = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1) + self.positions()
+        patches = self.patch_embed["proj"](self.cast(preprocess(images, self.resolution))).flatten(2).mT
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches.to(torch.float32)], 1)
+        x = self.cast(tokens + self.positions())
         for block in self.blocks:
             x = block(x)
-        return self.norm(x[:, 0])
+        return self.norm(x[:, 0].to(torch.float32))
 
     def positions(self) -> Tensor:
         """The position embedding for images of `resolution`, [1, 1 + side^2, dim].

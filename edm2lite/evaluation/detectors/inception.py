@@ -49,6 +49,7 @@ class Inception(Detector):
     title = "inception-2015-12-05"
     dim = 2048
     preprocessing = f"tf1-bilinear-{RESOLUTION}"
+    in_fp32 = ("fc",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,14 +76,14 @@ class Inception(Detector):
         """Features float32 [B, 2048] of images uint8 [B, 1 or 3, H, W]."""
         x = resize_tf1(images.to(torch.float32), RESOLUTION).expand(-1, 3, -1, -1)
         layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format  # a third faster on a CPU
-        x = ((x - 128) / 128).contiguous(memory_format=layout)
+        x = self.cast(((x - 128) / 128).contiguous(memory_format=layout))
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # [B, 64, 147, 147]
         x = F.max_pool2d(x, 3, 2)
         x = F.max_pool2d(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, 2)  # [B, 192, 35, 35]
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))  # [B, 768, 17, 17]
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x))))
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # [B, 2048, 8, 8]
-        return F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return F.adaptive_avg_pool2d(x.to(torch.float32), 1).flatten(1)
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

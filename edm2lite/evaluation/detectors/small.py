@@ -34,6 +34,7 @@ class Classifier(Detector):
 
     dim = 64
     preprocessing = "x/127.5-1"
+    in_fp32 = ("out",)
     image_shape: tuple[int, int, int]
 
     def __init__(self, name: str, img_channels: int, img_resolution: int, label_dim: int):
@@ -49,10 +50,10 @@ class Classifier(Detector):
     @in_float32
     def forward(self, images: Tensor) -> Tensor:
         """Features float32 [B, 64] of images uint8 [B, C, H, W]."""
-        x = images.to(torch.float32) / 127.5 - 1
+        x = self.cast(images.to(torch.float32) / 127.5 - 1)
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return F.silu(self.hidden(x.flatten(1)))
+        return F.silu(self.hidden(x.flatten(1)).to(torch.float32))
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

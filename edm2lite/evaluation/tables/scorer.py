@@ -134,6 +134,7 @@ class Scorer:
             if classifier.scale
             else None,
             self.cfg.vae,
+            self.cfg.compile,
         )
 
     def _parameters(self) -> int:
