@@ -40,6 +40,11 @@ def _train(cfg: TrainConfig) -> int | None:
 
         print_estimate(cfg)
         return 0
+    if cfg.find_batch:
+        from edm2lite.training.find_batch import find_batch
+
+        find_batch(cfg)
+        return 0
     from edm2lite.interrupt import Interrupt
     from edm2lite.training.rundir import finished, preflight
 

@@ -123,6 +123,27 @@ def test_training_runs_and_resumes(precision, tmp_path):
     assert [int(row.split(",")[0]) for row in rows[1:]][-1] == 320
 
 
+def test_a_training_step_waits_for_nothing(tmp_path, monkeypatch):
+    from edm2lite.training.fit import fit
+    from edm2lite.training.module import EDM2Module
+
+    step, seen = EDM2Module.training_step, []
+
+    def strict(module, *args):
+        torch.cuda.set_sync_debug_mode("error" if module.step >= 3 else "default")  # kernels are loaded by then
+        try:
+            return step(module, *args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+            seen.append(module.step)
+
+    monkeypatch.setattr(EDM2Module, "training_step", strict)
+    for repair in ("error", "zero"):
+        cfg = config(tmp_path / repair, "one", 160, nonfinite_gradients=repair)
+        assert fit(replace(cfg, trainer=TrainerConfig(accelerator="gpu"))) == 0
+    assert len(seen) == 20
+
+
 def test_a_sharded_run_equals_a_plain_one(tmp_path):
     """FSDP2 with micro-batches and recomputed activations over all devices, against one."""
     from edm2lite.training.fit import fit

@@ -13,7 +13,9 @@ from edm2lite.errors import UserError, unknown_name
 
 CLASSES = ("A", "B", "AB")
 TRUTH = "truth"  # name of the row of true points, which every measure has
-_UNUSED = ("batch_per_device", "precision", "activation_checkpointing", "loss_scaling", "nonfinite_gradients")
+_UNUSED = (
+    "batch_per_device", "precision", "activation_checkpointing", "compile", "attention", "loss_scaling", "nonfinite_gradients",
+)  # fmt: skip
 
 
 def _recipe() -> TrainingConfig:

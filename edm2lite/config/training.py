@@ -83,9 +83,14 @@ class TrainingConfig:
         precision: Of the UNet's activations: fp32, bf16 or fp16. Weights, loss and EMA are always float32.
         activation_checkpointing: Keep only the inputs of each block for the backward pass and compute the rest again: a
             fraction of the memory for about a third more work, and the same numbers.
+        compile: Compile the network (torch.compile; under fsdp block by block): faster after a while of compiling, whose result
+            is kept. The numbers are those of without to rounding, so a run stays compiled or not; resumed in the same layout,
+            a compiled run is bit for bit the uninterrupted compiled one.
+        attention: Kernel by which blocks attend: auto (torch's choice), flash, efficient, cudnn or math. The numbers agree to
+            rounding; --find_batch measures them.
         loss_scaling: Constant factor on the loss, for fp16.
-        nonfinite_gradients: "error" stops before the update, also at such a loss; "zero" replaces them by 0 and counts them in
-            the log, as the published trainings in fp16 did.
+        nonfinite_gradients: "error" stops, also at such a loss, before anything is written that has seen them; "zero" replaces
+            them by 0 and counts them in the log, as the published trainings in fp16 did.
     """
 
     seed: int = 0
@@ -104,11 +109,14 @@ class TrainingConfig:
     checkpoint_nimg: Nimg = Nimg("64Mi")
     precision: str = "fp32"
     activation_checkpointing: bool = False
+    compile: bool = False
+    attention: str = "auto"
     loss_scaling: float = 1.0
     nonfinite_gradients: str = "error"
 
     def __post_init__(self) -> None:
         check_choice("training.precision", self.precision, ("fp32", "bf16", "fp16"))
+        check_choice("training.attention", self.attention, ("auto", "flash", "efficient", "cudnn", "math"))
         check_choice("training.nonfinite_gradients", self.nonfinite_gradients, ("error", "zero"))
         check_range("training.batch_size", self.batch_size > 0, self.batch_size, "positive")
         micro = self.batch_per_device
@@ -191,12 +199,15 @@ class TrainConfig:
         init_from: Fine-tune: begin with the weights of this model (run directory, snapshot or NVIDIA's .pkl) instead of random
             ones; a label layer of another size is made anew.
         estimate: Print parameters, memory, FLOPs, hours and energy on this device (for example h100), and stop.
+        find_batch: Measure speed and memory of micro-batches, activation checkpointing and attention kernels here,
+            print the options to set, and stop.
     """
 
     run_dir: str = "runs/train"
     task: str = "denoiser"
     init_from: str | None = None
     estimate: str | None = None
+    find_batch: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -137,7 +137,9 @@ class Meter:
         Raises:
             UserError: If it changes it.
         """
-        proofs = {name: self._kept_proof(name, source, run) or self._make_proof(name, source, run) for name in self._half}
+        proofs = {
+            name: self._kept_proof(name, source, run) or self._make_proof(name, source, run) for name in self._half
+        }
         for proof in proofs.values():
             proof.check()
         return proofs

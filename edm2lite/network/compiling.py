@@ -12,6 +12,10 @@ from torch import nn
 
 from edm2lite.files import cache_dir
 
+_MOST_GRAPHS = (
+    10_000  # torch's limit of 8 is for functions that never settle; ours have a graph for each block or batch size
+)
+
 
 def compile_(module: nn.Module, what: str, *, cudagraphs: bool = False) -> None:
     """Compile a module's forward, in place: its names and its state stay; a graph break is an error.
@@ -35,7 +39,7 @@ class _Clock:
     """Says when torch.compile begins and how long it took; sets it up, once a process."""
 
     def __init__(self) -> None:
-        self.what, self._started, self._listening = "", 0.0, False
+        self.what, self._said, self._started, self._listening = "", "", 0.0, False
 
     def listen(self) -> None:
         """From the first compiled module on."""

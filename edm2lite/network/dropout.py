@@ -40,4 +40,4 @@ def keyed_dropout(x: Tensor, p: float, keys: Tensor, layer: int) -> Tensor:
     rows = _mix(keys ^ _mix(keys >> 32))
     bits = _mix(_mix(rows[:, None] + elements) ^ elements)
     keep = (bits >= int(p * 2**32)).view(x.shape)
-    return torch.where(keep, x / (1 - p), torch.zeros((), dtype=x.dtype, device=x.device))
+    return (x / (1 - p)).masked_fill(~keep, 0)  # keeps the memory layout of x, which torch.where does not

@@ -86,16 +86,25 @@ class MPConv(nn.Module):
 
     The weight is normalised in every forward, inside the graph. The stored weight itself is replaced by its normalised
     version once per training step, outside the graph (`normalize_weights_`): forced weight normalisation, Eq. 66.
+
+    Args:
+        in_channels, out_channels: Widths.
+        kernel: Height and width; empty: a linear layer.
+        qkv_heads: Heads of a layer that gives queries, keys and values: its rows are stored in the published order [head,
+            channel, (q,k,v)], and applied in the order [(q,k,v), head, channel], which attention reads without a copy. 0: any
+            other layer.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...]):
+    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...], qkv_heads: int = 0):
         super().__init__()
+        self.qkv_heads = qkv_heads
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel))
 
     def scaled_weight(self, dtype: torch.dtype, gain: Tensor | float = 1.0) -> Tensor:
-        """The weight as it is applied: normalised in float32, times gain / sqrt(fan-in), in `dtype`."""
+        """The weight as it is applied: normalised in float32, times gain / sqrt(fan-in), in `dtype`; see `qkv_heads`."""
         w = normalize(self.weight.float())
-        return (w * (gain / math.sqrt(w[0].numel()))).to(dtype)
+        w = (w * (gain / math.sqrt(w[0].numel()))).to(dtype)
+        return w.unflatten(0, (self.qkv_heads, -1, 3)).movedim(2, 0).flatten(0, 2) if self.qkv_heads else w
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         w = self.scaled_weight(x.dtype, gain)
@@ -120,11 +129,18 @@ def normalize_weights_(net: nn.Module) -> None:
     """Forced weight normalisation (Eq. 66), in place: once at the start of training, then after every EMA update.
 
     Never inside the forward: under torch.compile a write there gives wrong gradients, under FSDP2 it is lost. In float64,
-    because a norm rounded to float32 moves a whole row by an ulp or not: runs that should be equal would drift apart.
-    Sharded weights need no communication: a shard holds whole rows.
+    because a norm rounded to float32 moves a whole row by an ulp or not: runs that should be equal would drift apart. Only
+    the norms are kept in float64; the division rounds once, from float64 to the weight. Sharded weights need no
+    communication: a shard holds whole rows.
     """
-    for module in net.modules():
-        if isinstance(module, MPConv | MPEmbedding):
-            weight = local_shard(module.weight)
-            if weight.numel() > 0:
-                weight.copy_(normalize(weight.double()))
+    layers = [module for module in net.modules() if isinstance(module, MPConv | MPEmbedding)]
+    weights = [weight for layer in layers if (weight := local_shard(layer.weight)).numel() > 0]
+    if not weights:
+        return
+    norms = [
+        torch.linalg.vector_norm(w, dim=tuple(range(1, w.ndim)), keepdim=True, dtype=torch.float64) for w in weights
+    ]
+    torch._foreach_mul_(norms, [math.sqrt(len(w) / w.numel()) for w in weights])
+    torch._foreach_add_(norms, EPS)
+    for weight, norm in zip(weights, norms, strict=True):
+        weight.div_(norm)

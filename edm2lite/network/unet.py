@@ -1,12 +1,12 @@
 """The UNet of EDM2, config G (Karras et al. 2024a, arXiv 2312.02696, Figure 21 and Table 6)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from edm2lite.config import NetworkConfig
 from edm2lite.errors import UserError
+from edm2lite.network.attention import AUTO, attend
 from edm2lite.network.dropout import Dropout, keyed_dropout
 from edm2lite.network.layers import MPConv, MPEmbedding, MPFourier, mp_cat, mp_silu, mp_sum, normalize, resample
 
@@ -24,9 +24,11 @@ class Block(nn.Module):
 
     Attributes:
         recompute: Keep only the inputs for the backward pass and compute the block again there (activation checkpointing).
+        attention_backend: See `edm2lite.network.attention.set_attention_backend`.
     """
 
     recompute = False
+    attention_backend = AUTO
 
     def __init__(
         self, cfg: NetworkConfig, in_channels: int, out_channels: int, emb_channels: int,
@@ -40,7 +42,8 @@ class Block(nn.Module):
         self.emb_linear = MPConv(emb_channels, out_channels, ())
         self.conv_res1 = MPConv(out_channels, out_channels, (3, 3))
         self.conv_skip = MPConv(in_channels, out_channels, (1, 1)) if in_channels != out_channels else None
-        self.attn_qkv = MPConv(out_channels, out_channels * 3, (1, 1)) if self.num_heads else None
+        heads = self.num_heads
+        self.attn_qkv = MPConv(out_channels, out_channels * 3, (1, 1), qkv_heads=heads) if heads else None
         self.attn_proj = MPConv(out_channels, out_channels, (1, 1)) if self.num_heads else None
 
     def forward(self, x: Tensor, emb: Tensor, dropout: Dropout | None) -> Tensor:
@@ -70,13 +73,13 @@ class Block(nn.Module):
         return self.conv_res1(y)
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Cosine attention: q, k and v pixel-normalised per head; qkv channels ordered [head, channel, (q,k,v)]."""
+        """Cosine attention: q, k and v pixel-normalised per head. In channels_last nothing is copied on the way."""
         assert self.attn_qkv is not None and self.attn_proj is not None
-        B, _, H, W = x.shape
-        qkv = self.attn_qkv(x).reshape(B, self.num_heads, -1, 3, H * W)
-        q, k, v = normalize(qkv, dim=2).unbind(3)  # each [B, head, channel, pixel]
-        y = F.scaled_dot_product_attention(q.transpose(2, 3), k.transpose(2, 3), v.transpose(2, 3))
-        return self.attn_proj(y.transpose(2, 3).reshape(x.shape))
+        B, C, H, W = x.shape
+        qkv = self.attn_qkv(x).permute(0, 2, 3, 1).reshape(B, H * W, 3, self.num_heads, -1)
+        q, k, v = normalize(qkv, dim=-1).permute(2, 0, 3, 1, 4).unbind(0)  # each [B, head, pixel, channel]
+        y = attend(q, k, v, self.attention_backend).transpose(1, 2).reshape(B, H, W, C)
+        return self.attn_proj(y.permute(0, 3, 1, 2))
 
 
 class Encoder(nn.Module):
@@ -145,6 +148,7 @@ class Encoder(nn.Module):
     def encode(self, x: Tensor, emb: Tensor, dropout: Dropout | None) -> list[Tensor]:
         """What each block leaves, the last being the coarsest: scaled noisy images [B,C,H,W], embedding [B, emb_channels]."""
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # the constant channel stands in for biases
+        x = x.contiguous(memory_format=torch.channels_last)  # and so are all that follow, also where weights are not
         left = []
         for block in self.enc.values():
             x = block(x, emb, dropout) if isinstance(block, Block) else block(x)

@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from safetensors import SafetensorError
 from torch import Tensor
 
 from edm2lite.config import Nimg
 from edm2lite.errors import UserError
-from edm2lite.interrupt import Interrupt
 from edm2lite.progress import progress_bar
 from edm2lite.snapshots.files import SnapshotInfo, save_snapshot
 from edm2lite.snapshots.index import snapshot_name
@@ -22,7 +20,7 @@ from edm2lite.training.checkpoint import collect, parts, write_checkpoint
 from edm2lite.training.loggers import MetricsCSV
 from edm2lite.training.module import EDM2Module
 from edm2lite.training.rundir import RunDir
-from edm2lite.training.together import on_rank_zero, reduce_
+from edm2lite.training.together import on_rank_zero
 
 
 class SnapshotWriter(Callback):
@@ -40,6 +38,7 @@ class SnapshotWriter(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
         if due(pl_module.nimg, self.every_nimg, self.total_nimg):
+            pl_module.settle()
             for sigma_rel in pl_module.ema.averages:
                 self._write(trainer, pl_module, sigma_rel)
 
@@ -60,14 +59,13 @@ class CheckpointWriter(Callback):
     Args:
         run: Run directory.
         every_nimg, total_nimg: Schedule, in images.
-        interrupt: Signals that ask to stop.
 
     Attributes:
         stopped_by: Signal that ended the training early; 0: none.
     """
 
-    def __init__(self, run: RunDir, every_nimg: int, total_nimg: int, interrupt: Interrupt):
-        self.run, self.interrupt = run, interrupt
+    def __init__(self, run: RunDir, every_nimg: int, total_nimg: int):
+        self.run = run
         self.every_nimg, self.total_nimg, self.stopped_by = every_nimg, total_nimg, 0
         self._newest = 0
 
@@ -77,18 +75,21 @@ class CheckpointWriter(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
-        signum = torch.tensor(self.interrupt.signum, device=pl_module.device)
-        self.stopped_by = int(reduce_(signum, "MAX"))  # all ranks stop after the same step
-        if self.stopped_by or due(pl_module.nimg, self.every_nimg, self.total_nimg):
-            self._write(trainer, pl_module)
-            self._newest = pl_module.nimg
+        if pl_module.signum or due(pl_module.nimg, self.every_nimg, self.total_nimg):
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: L.Trainer, module: EDM2Module, signum: int = 0) -> None:
+        """Write the state of now; end the training if a signal (or `signum`) asks for it. All ranks, after the same step."""
+        self.stopped_by = module.settle() or signum
+        self._write(trainer, module)
+        self._newest = module.nimg
         trainer.should_stop |= self.stopped_by != 0
 
     def _write(self, trainer: L.Trainer, module: EDM2Module) -> None:
         """All ranks take part. What is older than the newest goes first, the newest only after the next two are whole."""
         if self._newest == module.nimg:
             return
-        info = replace(module.began, nimg=module.nimg, nonfinite_gradients=int(module.nonfinite_gradients))
+        info = replace(module.began, nimg=module.nimg, nonfinite_gradients=module.nonfinite_gradients)
         tensors = collect(parts(module.net, module.ema, trainer.optimizers[0]), trainer.is_global_zero)
         path = self.run.checkpoint(module.nimg)
 
@@ -147,6 +148,7 @@ class LogWriter(Callback):
         nimg, batch_size = pl_module.nimg, pl_module.cfg.batch_size
         if nimg % self.every_nimg >= batch_size and nimg < self.total_nimg:
             return
+        pl_module.settle()
         reduce = trainer.strategy.reduce
         metrics = {name: float(reduce(total / self.steps, reduce_op="mean")) for name, total in self.sums.items()} | {
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
@@ -162,7 +164,7 @@ class LogWriter(Callback):
 
 
 class Progress(ProgressBar):
-    """One bar over the whole run: nimg of total, images a second, time left, loss, learning rate."""
+    """One bar over the whole run: nimg of total, images a second, time left, loss (of the step before), learning rate."""
 
     def __init__(self, total_nimg: int):
         super().__init__()
@@ -179,8 +181,8 @@ class Progress(ProgressBar):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
         assert isinstance(pl_module, EDM2Module)
         if self.enabled:
-            lr, loss = trainer.optimizers[0].param_groups[0]["lr"], float(pl_module.means["loss"])
-            status = f"nimg {Nimg(pl_module.nimg)}/{Nimg(self.total_nimg)} loss {loss:.4f} lr {lr:.2e}"
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            status = f"nimg {Nimg(pl_module.nimg)}/{Nimg(self.total_nimg)} loss {pl_module.loss:.4f} lr {lr:.2e}"
             self.bar.set_postfix_str(status, refresh=False)
         self.bar.update(pl_module.cfg.batch_size)
 

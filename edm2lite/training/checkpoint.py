@@ -133,9 +133,10 @@ def load_checkpoint(path: Path, net: nn.Module, ema: PowerEMA, optimizer: torch.
         net, ema, optimizer: Where to; they may be sharded over any number of ranks, or not at all.
         steps: Optimizer steps taken so far.
     """
+    step = torch.tensor(float(steps))  # fused Adam counts beside the parameters
     for p in net.parameters():
         moments = {moment: torch.zeros_like(p) for moment in MOMENTS}
-        optimizer.state[p] = {"step": torch.tensor(float(steps)), **moments}
+        optimizer.state[p] = {"step": step.to(p.device, copy=True), **moments}
     with safe_open(path, framework="pt") as f:
         for name, shard, like in parts(net, ema, optimizer):
             copy_shard_(shard, f.get_tensor(name), like)

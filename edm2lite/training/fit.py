@@ -12,16 +12,16 @@ from edm2lite.data.datasets import Dataset, fingerprint, load_dataset
 from edm2lite.interrupt import Interrupt
 from edm2lite.network.classifier import Network
 from edm2lite.network.energy import Energy
-from edm2lite.network.precision import compute_dtype
 from edm2lite.ranks import is_first_rank
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.callbacks import CheckpointWriter
 from edm2lite.training.lock import run_lock
 from edm2lite.training.module import EDM2Module
+from edm2lite.training.prepare import prepare
 from edm2lite.training.rundir import RunDir, preflight
 from edm2lite.training.slurm import in_batch_job, requeue, under_slurm
 from edm2lite.training.start import Start
-from edm2lite.training.trainer import PositionData, check_devices, make_trainer
+from edm2lite.training.trainer import PositionData, check_devices, make_trainer, training_device
 from edm2lite.training.watch import Watch, Watcher
 
 
@@ -38,7 +38,7 @@ def fit(cfg: TrainConfig, interrupt: Interrupt | None = None, watcher: Watcher |
 
     Raises:
         UserError: If the configuration cannot be run, or the directory holds a different run.
-        NonFiniteError: If loss or gradients stop being finite.
+        NonFiniteError: If loss or gradients stop being finite; nothing is written of that step or later.
         KeyboardInterrupt: After Ctrl-C, the state being saved.
     """
     if cfg.watch.on and watcher is None:
@@ -55,8 +55,7 @@ def fit(cfg: TrainConfig, interrupt: Interrupt | None = None, watcher: Watcher |
     torch.manual_seed(cfg.training.seed)
     net = info.build()
     assert not isinstance(net, Energy)  # the 2D example has a training of its own
-    net.to(memory_format=torch.channels_last)  # where convolutions are fastest
-    net.compute_dtype = compute_dtype(cfg.training.precision)
+    prepare(net, cfg.training, training_device(cfg.trainer))
     lock = run_lock(run.path) if cfg.trainer.lock else nullcontext()
     with lock, nullcontext(interrupt) if interrupt else Interrupt() as stop:
         if is_first_rank():
@@ -69,10 +68,10 @@ def _fit(
     watcher: Watcher | None,
 ) -> int:  # fmt: skip
     """Train on from where the run stands."""
-    checkpoints = CheckpointWriter(run, cfg.training.checkpoint_nimg, cfg.training.total_nimg, interrupt)
+    checkpoints = CheckpointWriter(run, cfg.training.checkpoint_nimg, cfg.training.total_nimg)
     watch = [Watch(watcher, cfg, run, info, interrupt, checkpoints)] if watcher is not None and cfg.watch.on else []
     trainer = make_trainer(cfg, run, info, checkpoints, watch)
-    module = EDM2Module(net, cfg.training, Start(cfg, run, fingerprint(dataset), info.encoder))
+    module = EDM2Module(net, cfg.training, Start(cfg, run, fingerprint(dataset), info.encoder), interrupt)
     try:
         trainer.fit(module, datamodule=PositionData(dataset, cfg))
     except SystemExit as e:  # Lightning's answer to Ctrl-C

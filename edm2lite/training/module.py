@@ -1,6 +1,5 @@
 """The Lightning module: one batch is one optimizer step."""
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,23 +12,21 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from edm2lite.config import TrainingConfig
 from edm2lite.data.positions import Batch
-from edm2lite.errors import UserError
+from edm2lite.interrupt import Interrupt
 from edm2lite.network.classifier import Network
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.layers import normalize_weights_
-from edm2lite.network.shards import local_shard
 from edm2lite.network.unet import Block
 from edm2lite.training.checkpoint import CheckpointInfo
+from edm2lite.training.gradients import mend_gradients_
 from edm2lite.training.learning_rate import learning_rate
+from edm2lite.training.outcomes import NonFiniteError, Outcomes
 from edm2lite.training.power_ema import PowerEMA
+from edm2lite.training.prepare import compile_for_training, make_optimizer
 from edm2lite.training.tasks import step_values
-from edm2lite.training.together import reduce_
 
+__all__ = ["EDM2Module", "NonFiniteError", "Start"]
 Start = Callable[["EDM2Module"], CheckpointInfo]
-
-
-class NonFiniteError(UserError):
-    """Loss or gradients became infinite or NaN; the weights are those of before the step."""
 
 
 class EDM2Module(L.LightningModule):
@@ -43,27 +40,28 @@ class EDM2Module(L.LightningModule):
         cfg: The recipe.
         start: Called once weights, EMA and optimizer lie where they will stay (under FSDP2: sharded), to fill them;
             says where the run stands. Default: a new run.
+        interrupt: Signals that ask to stop, if any do.
 
     Attributes:
         began: Where this training began, there once fitting has.
         ema: EMA profiles, there once fitting has begun.
         means: Loss of the last step, and what else is logged, by name, averaged over this rank's elements.
-        nonfinite_gradients: Gradient elements zeroed so far, if that is asked for.
+        loss: Of the last step that is known, the mean over all ranks; NaN: of none yet.
+        nonfinite_gradients: Gradient elements zeroed in the steps that are known, if that is asked for.
+        signum: Signal that asked a rank to stop, as all of them know it; 0: none.
     """
 
     ema: PowerEMA
     means: dict[str, Tensor]
-    nonfinite_gradients: Tensor
 
-    def __init__(self, net: Network, cfg: TrainingConfig, start: "Start | None" = None):
+    def __init__(
+        self, net: Network, cfg: TrainingConfig, start: "Start | None" = None, interrupt: Interrupt | None = None
+    ):
         super().__init__()
         self.automatic_optimization = False
-        self.net, self.cfg, self._start = net, cfg, start
-        self.register_buffer("nonfinite_gradients", torch.zeros((), dtype=torch.int64))
+        self.net, self.cfg, self._start, self._interrupt = net, cfg, start, interrupt
+        self.loss, self.nonfinite_gradients, self.signum = float("nan"), 0, 0
         self.began = CheckpointInfo(nimg=0)
-        for module in net.modules():
-            if isinstance(module, Block):
-                module.recompute = cfg.activation_checkpointing
 
     @property
     def first_step(self) -> int:
@@ -81,34 +79,60 @@ class EDM2Module(L.LightningModule):
         return self.step * self.cfg.batch_size
 
     def configure_model(self) -> None:
-        """Under FSDP2: shard every block, the uncertainty's layer (used outside a denoiser's forward), and the rest."""
-        if not isinstance(self.trainer.strategy, ModelParallelStrategy) or isinstance(self.net, FSDPModule):
+        """Compile what is to be; under FSDP2 shard blocks, the uncertainty's layer (used outside the forward), and the rest."""
+        strategy = self.trainer.strategy
+        if isinstance(self.net, FSDPModule):
             return
-        mesh = self.trainer.strategy.device_mesh["data_parallel"]
         blocks = [module for module in self.net.modules() if isinstance(module, Block)]
-        self.net.to(memory_format=torch.contiguous_format)  # the only one that can be sharded
-        outside = [self.net.logvar_linear] if isinstance(self.net, Denoiser) else []
-        for module in (*blocks, *outside, self.net):
-            fully_shard(module, mesh=mesh)
+        if self.cfg.compile:
+            compile_for_training(blocks if isinstance(strategy, ModelParallelStrategy) else [self.net])
+        if isinstance(strategy, ModelParallelStrategy):
+            self.net.to(memory_format=torch.contiguous_format)  # the only one that can be sharded
+            outside = [self.net.logvar_linear] if isinstance(self.net, Denoiser) else []
+            for module in (*blocks, *outside, self.net):
+                fully_shard(module, mesh=strategy.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.net.parameters(), lr=self.cfg.ref_lr, betas=self.cfg.betas)
+        return make_optimizer(self.net, self.cfg)
 
     def on_fit_start(self) -> None:
         """Lay out the EMA where the weights are by now: on their device, in their shards."""
         self.ema = PowerEMA(self.net, self.cfg.ema_sigma_rel)
         if self._start is not None:
             self.began = self._start(self)
-        self.nonfinite_gradients.fill_(self.began.nonfinite_gradients)
+        self.nonfinite_gradients = self.began.nonfinite_gradients
+        self._outcomes = Outcomes(self.global_rank, self.trainer.world_size, self.device)
         if self.began.nimg == 0:
             normalize_weights_(self.net)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self.means = self._backward(batch)
-        self._handle_nonfinite()
+        self._send(*mend_gradients_(self.net, self.cfg))
         self._optimizer_step()
         self.ema.update(self.nimg, self.cfg.batch_size)
         normalize_weights_(self.net)  # after the EMA, which sees the weights as the optimizer left them
+        self._hear(leave=1)
+
+    def on_train_end(self) -> None:
+        self.settle()
+
+    def settle(self) -> int:
+        """Wait for what all ranks say of all steps so far: before anything is written or looked at. Returns `signum`.
+
+        Raises:
+            NonFiniteError: On all ranks, if loss or gradients of a step were not finite and are not zeroed.
+        """
+        self._hear(leave=0)
+        return self.signum
+
+    def _hear(self, leave: int) -> None:
+        """Take note of the steps but the last `leave`."""
+        for outcome in self._outcomes.read(leave):
+            if self.cfg.nonfinite_gradients == "error":
+                outcome.check_finite()
+            sharded = isinstance(self.net, FSDPModule)  # else the gradients are the same on all ranks
+            self.nonfinite_gradients += sum(outcome.zeroed) if sharded else outcome.zeroed[0]
+            self.loss, self.signum = outcome.loss, outcome.signum or self.signum
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Accumulate the gradients of all micro-batches; ranks exchange them with the last. Returns `means`."""
@@ -139,29 +163,6 @@ class EDM2Module(L.LightningModule):
         optimizer.step()  # type: ignore[union-attr]
         optimizer.zero_grad()  # type: ignore[union-attr]
 
-    def _handle_nonfinite(self) -> None:
-        """Unscale the gradients; then zero and count those that are not finite, or stop at them or at such a loss."""
-        grads = [local_shard(p.grad) for p in self.net.parameters() if p.grad is not None]
-        if self.cfg.loss_scaling != 1:
-            torch._foreach_div_(grads, self.cfg.loss_scaling)
-        if self.cfg.nonfinite_gradients == "zero":
-            count = torch.stack([(~g.isfinite()).sum() for g in grads]).sum()
-            self.nonfinite_gradients += reduce_(count, "SUM") if isinstance(self.net, FSDPModule) else count
-            for g in grads:
-                torch.nan_to_num(g, nan=0, posinf=0, neginf=0, out=g)
-        else:
-            self._stop_if_nonfinite(self.means["loss"], torch.stack(torch._foreach_norm(grads)).sum())
-
-    def _stop_if_nonfinite(self, loss: Tensor, gradients: Tensor) -> None:
-        """Raise on all ranks, before the update, if one of the two is not finite on any of them."""
-        values = torch.zeros(2, self.trainer.world_size, device=self.device)
-        values[:, self.global_rank] = torch.stack([loss, gradients])
-        if reduce_(values, "SUM").isfinite().all():
-            return
-        what, row = ("loss", values[0]) if not values[0].isfinite().all() else ("gradients", values[1])
-        ranks = ", ".join(f"{rank} ({v})" for rank, v in enumerate(row.tolist()) if not math.isfinite(v))
-        raise NonFiniteError(
-            f"{what} not finite at step {self.step} (nimg {self.nimg}) on rank {ranks}; the weights were not "
-            "updated. Check the data; go on with training.nonfinite_gradients=zero, or begin another run_dir with a lower "
-            "training.ref_lr"
-        )
+    def _send(self, norm: Tensor, zeroed: Tensor) -> None:
+        signum = self._interrupt.signum if self._interrupt is not None else 0
+        self._outcomes.send(self.step, self.nimg, self.means["loss"], norm, zeroed, signum)

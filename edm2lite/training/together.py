@@ -50,6 +50,30 @@ def reduce_(tensor: Tensor, operation: str) -> Tensor:
     return tensor
 
 
+def sum_later(tensor: Tensor) -> Callable[[], Any]:
+    """Begin to sum over all ranks. What is returned gives the sum, as lists; it waits for it, but for nothing begun after it.
+
+    A collective. On CUDA the sum is copied to memory that the device writes by itself.
+    """
+    work = None
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        work = torch.distributed.all_reduce(tensor, async_op=True)
+    if tensor.device.type != "cuda":
+        return lambda: _after(work.wait if work else None, tensor)
+    if work is not None:
+        work.wait()  # the stream waits, this process does not
+    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return lambda: _after(copied.synchronize, there)
+
+
+def _after(wait: Callable[[], Any] | None, tensor: Tensor) -> Any:
+    if wait is not None:
+        wait()
+    return tensor.tolist()
+
+
 def everyones(value: T) -> list[T]:
     """What each rank has, on every rank; small plain data. A collective."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

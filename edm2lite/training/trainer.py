@@ -16,6 +16,7 @@ from edm2lite.data.datasets import Dataset
 from edm2lite.data.positions import PositionDataset, PositionSampler
 from edm2lite.errors import UserError
 from edm2lite.interrupt import ignore_in_worker
+from edm2lite.ranks import local_rank
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.callbacks import CheckpointWriter, LogWriter, Progress, SnapshotWriter
 from edm2lite.training.loggers import make_loggers
@@ -95,6 +96,11 @@ def check_devices(cfg: TrainerConfig) -> None:
             f"trainer.devices is {cfg.devices}, but {here} CUDA devices are visible here; choose fewer, or "
             "trainer.accelerator cpu"
         )
+
+
+def training_device(cfg: TrainerConfig) -> torch.device:
+    """Where this process trains."""
+    return torch.device("cuda", local_rank()) if _accelerator(cfg.accelerator) == "gpu" else torch.device("cpu")
 
 
 def _accelerator(name: str) -> str:

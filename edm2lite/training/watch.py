@@ -106,12 +106,15 @@ class Watch(Callback):
         nimg = Nimg(module.nimg)
         if trainer.should_stop or not due(nimg, self.cfg.watch.every_nimg, self.cfg.training.total_nimg):
             return
+        if module.settle():
+            self.checkpoints.save(trainer, module)
+            return
         if on_rank_zero(trainer, lambda: self.log.has(nimg)):
             return
         started = time.perf_counter()
         look = in_step(self._look(module, Rank(trainer.global_rank, trainer.world_size)), self.interrupt, module.device)
         if look.signum:
-            self.checkpoints.on_train_batch_end(trainer, module)
+            self.checkpoints.save(trainer, module, look.signum)
         elif trainer.is_global_zero:
             self._report(trainer, nimg, look.problem, look.parts, started)
         if module.device.type == "cuda":

@@ -67,11 +67,11 @@ def test_meta_tensors_tell_what_real_ones_keep(dropout):
 
 def test_memory_grows_with_the_batch_and_shrinks_with_recomputing_and_half_precision():
     net = meta_denoiser(32, 3, 0, NetworkConfig(model_channels=64, num_blocks=2))
-    one, two, three = (kept_bytes(net, batch) for batch in (1, 2, 3))
-    assert three - two == two - one > 0
+    two, three, four = (kept_bytes(net, batch) for batch in (2, 3, 4))  # of one image math attention copies less
+    assert four - three == three - two > 0
     assert kept_bytes(net, 8, recompute=True) < 0.4 * kept_bytes(net, 8)
     net.compute_dtype = torch.float16
-    assert 0.4 < kept_bytes(net, 8) / (one + 7 * (two - one)) < 0.6
+    assert 0.4 < kept_bytes(net, 8) / (two + 6 * (three - two)) < 0.6
 
 
 def test_the_largest_block_is_one_of_the_decoder():

@@ -87,6 +87,27 @@ def test_resample_box_and_general_filters_agree_with_closed_forms():
         torch.testing.assert_close(inner, torch.ones_like(inner))
 
 
+def test_forced_normalisation_rounds_once_from_float64():
+    net = nn.ModuleList(
+        [MPConv(24, 32, (3, 3)), MPConv(16, 48, (1, 1), qkv_heads=4), MPConv(5, 7, ()), MPEmbedding(10, 16)]
+    )
+    net[0].to(memory_format=torch.channels_last)
+    for layer in net:
+        layer.weight.data.mul_(3 * torch.rand_like(layer.weight))
+    expected = [normalize(layer.weight.detach().double()).float() for layer in net]
+    normalize_weights_(net)
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(net, expected, strict=True))
+    normalize_weights_(nn.Linear(2, 2))  # nothing to do
+
+
+def test_queries_keys_and_values_are_applied_one_after_the_other():
+    layer, x = MPConv(6, 2 * 5 * 3, (1, 1), qkv_heads=2), torch.randn(2, 6, 3, 3)
+    stored = MPConv(6, 30, (1, 1))
+    stored.load_state_dict(layer.state_dict())
+    expected = stored(x).reshape(2, 2, 5, 3, 3, 3).permute(0, 3, 1, 2, 4, 5)  # [B, (q,k,v), head, channel, H, W]
+    torch.testing.assert_close(layer(x).reshape(expected.shape), expected)
+
+
 def test_forced_normalisation_changes_weights_alone_and_is_a_fixed_point():
     net = nn.ModuleDict({"conv": MPConv(4, 8, (3, 3)), "emb": MPEmbedding(5, 8), "plain": nn.Linear(3, 3)})
     plain, x = net["plain"].weight.clone(), torch.randn(2, 4, 5, 5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from edm2lite.config import Nimg
+from edm2lite.config import Nimg, TrainingConfig
 from edm2lite.errors import UserError
 from edm2lite.training import checkpoint
 from edm2lite.training.checkpoint import (
@@ -17,6 +17,7 @@ from edm2lite.training.checkpoint import (
     write_checkpoint,
 )
 from edm2lite.training.power_ema import PowerEMA
+from edm2lite.training.prepare import make_optimizer
 from edm2lite.training.rundir import RunDir
 from edm2lite.training.start import newest_whole_checkpoint
 from tests.conftest import tiny_denoiser
@@ -27,7 +28,7 @@ INFO = CheckpointInfo(nimg=64, data="abc", nonfinite_gradients=3, licence="their
 def trained(seed, steps=2):
     """A denoiser, its averages and optimizer after some steps on random gradients."""
     net = tiny_denoiser(label_dim=3, seed=seed).requires_grad_(True)
-    optimizer, ema = torch.optim.Adam(net.parameters(), lr=0.1), PowerEMA(net, [0.05, 0.1])
+    optimizer, ema = make_optimizer(net, TrainingConfig(ref_lr=0.1)), PowerEMA(net, [0.05, 0.1])
     for step in range(1, steps + 1):
         for p in net.parameters():
             p.grad = torch.randn_like(p)

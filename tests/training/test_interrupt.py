@@ -107,7 +107,7 @@ def test_handlers_are_put_back_and_a_second_ctrl_c_stops_at_once():
 def test_lightning_puts_no_handlers_of_its_own_in_place(tmp_path):
     """A signal between its set-up and the first step would make its handler wait for the other ranks for ever."""
     cfg = config(tmp_path / "run", "one", 160)
-    trainer = make_trainer(cfg, RunDir(cfg.run_dir), None, CheckpointWriter(RunDir(cfg.run_dir), 16, 160, Interrupt()))
+    trainer = make_trainer(cfg, RunDir(cfg.run_dir), None, CheckpointWriter(RunDir(cfg.run_dir), 16, 160))
     assert callable(type(trainer._signal_connector).register_signal_handlers), "Lightning has renamed it"
     before = signal.getsignal(signal.SIGTERM)
     trainer._signal_connector.register_signal_handlers()

@@ -24,8 +24,11 @@ def test_what_does_not_change_the_result_may_differ(tmp_path):
     run.checkpoint(Nimg("8Mi")).touch()
     RunDir(cfg.run_dir).check(config(tmp_path, batch_per_device=32, total_nimg=Nimg("4Gi")))
     RunDir(cfg.run_dir).check(replace(cfg, trainer=TrainerConfig(devices=4)))
+    RunDir(cfg.run_dir).check(replace(cfg, find_batch=True))
     with pytest.raises(UserError, match=r"training.seed = 0, but this command sets 1"):
         RunDir(cfg.run_dir).check(config(tmp_path, seed=1))
+    with pytest.raises(UserError, match=r"training.compile = False, but this command sets True"):
+        RunDir(cfg.run_dir).check(config(tmp_path, compile=True))
 
 
 def test_checkpoints_by_time_the_newest_first(tmp_path):

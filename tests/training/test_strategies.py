@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,16 +21,20 @@ HALF, TOTAL, BATCH = 160, 320, 16  # 10 and 20 steps
 STRATEGIES = ("one", "ddp", "fsdp")
 
 
-def config(run_dir: Path, strategy: str, total: int, task: str = "denoiser") -> TrainConfig:
-    """The run with one strategy; the sharded one splits its micro-batches and recomputes activations, too."""
+def config(run_dir: Path, strategy: str, total: int, task: str = "denoiser", **changes: Any) -> TrainConfig:
+    """The run with one strategy; the sharded one splits its micro-batches and recomputes activations, too.
+
+    `changes` are of the recipe.
+    """
     network = NetworkConfig(
         model_channels=8, channel_mult=(1, 2), num_blocks=1, attn_resolutions=(4,), channels_per_head=8, dropout=0.1
     )
     sharded = strategy == "fsdp"
-    training = TrainingConfig(
-        batch_size=BATCH, total_nimg=Nimg(total), rampup_nimg=Nimg(3200), snapshot_nimg=Nimg(HALF),
-        checkpoint_nimg=Nimg(HALF), batch_per_device=3 if sharded else None, activation_checkpointing=sharded,
-    )  # fmt: skip
+    recipe: dict[str, Any] = {
+        "batch_size": BATCH, "total_nimg": Nimg(total), "rampup_nimg": Nimg(3200), "snapshot_nimg": Nimg(HALF),
+        "checkpoint_nimg": Nimg(HALF), "batch_per_device": 3 if sharded else None, "activation_checkpointing": sharded,
+    }  # fmt: skip
+    training = TrainingConfig(**recipe | changes)
     trainer = TrainerConfig(
         accelerator="cpu", devices=1 if strategy == "one" else 2, strategy="auto" if strategy == "one" else strategy
     )
@@ -39,17 +44,17 @@ def config(run_dir: Path, strategy: str, total: int, task: str = "denoiser") -> 
     )  # fmt: skip
 
 
-def launch(jobs: list[tuple[Path, str, int, str]]) -> None:
+def launch(jobs: list[tuple[Path, str, int, dict[str, Any]]]) -> None:
     """Fit the jobs one after the other: those of one process each here, the others in two ranks."""
     from edm2lite.training.fit import fit
 
-    for run_dir, strategy, total, task in jobs:
+    for run_dir, strategy, total, changes in jobs:
         if strategy == "one":
-            assert fit(config(run_dir, strategy, total, task)) == 0
+            assert fit(config(run_dir, strategy, total, **changes)) == 0
     two = json.dumps([(str(run_dir), *job) for run_dir, *job in jobs if job[0] != "one"])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", __name__, two],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -58,14 +63,14 @@ def launch(jobs: list[tuple[Path, str, int, str]]) -> None:
 def runs(tmp_path_factory) -> dict[tuple[str, str], Path]:
     """Run directories by (strategy of the first ten steps, of the last ten); classifiers by ("classifier", strategy)."""
     root = tmp_path_factory.mktemp("strategies")
-    launch([(root / strategy, strategy, HALF, "denoiser") for strategy in STRATEGIES])
+    launch([(root / strategy, strategy, HALF, {}) for strategy in STRATEGIES])
     directories = {pair: root / "-".join(pair) for pair in itertools.product(STRATEGIES, repeat=2)}
     for (first, _), directory in directories.items():
         shutil.copytree(root / first, directory)
     classifiers = {("classifier", strategy): root / f"classifier-{strategy}" for strategy in STRATEGIES}
     launch(
-        [(directory, second, TOTAL, "denoiser") for (_, second), directory in directories.items()]
-        + [(directory, strategy, TOTAL, "classifier") for (_, strategy), directory in classifiers.items()]
+        [(directory, second, TOTAL, {}) for (_, second), directory in directories.items()]
+        + [(directory, strategy, TOTAL, {"task": "classifier"}) for (_, strategy), directory in classifiers.items()]
     )
     return directories | classifiers
 
@@ -94,8 +99,8 @@ def main() -> None:
     """In each of the two ranks."""
     from edm2lite.training.fit import fit
 
-    for run_dir, strategy, total, task in json.loads(sys.argv[1]):
-        assert fit(config(Path(run_dir), strategy, total, task)) == 0
+    for run_dir, strategy, total, changes in json.loads(sys.argv[1]):
+        assert fit(config(Path(run_dir), strategy, total, **changes)) == 0
 
 
 if __name__ == "__main__":

@@ -81,7 +81,14 @@ def _load(cfg: TableConfig, row: TableRow, result: Result, device: str) -> Pair:
         nimg = guide.nimg if row.guide_nimg == (None,) or found is None else Nimg(found)
         guide = replace(guide, ema=result.guide_ema, nimg=nimg)
     return load_pair(
-        main, guide, guidance, device=device, precision=cfg.precision, vae=cfg.vae, models=cfg.models, compile=cfg.compile
+        main,
+        guide,
+        guidance,
+        device=device,
+        precision=cfg.precision,
+        vae=cfg.vae,
+        models=cfg.models,
+        compile=cfg.compile,
     )
 
 
