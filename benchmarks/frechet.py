@@ -3,25 +3,21 @@
 python benchmarks/frechet.py                 # D = 2048, some minutes on a CPU
 python benchmarks/frechet.py --dim 256
 
-Prints Markdown tables: seconds (median, and least ... most of the repeats, all taken in turns), ratio to the baseline within
-each turn, relative difference of the results. All in float64.
+Seconds and the ratio to the baseline are taken in turns. Parity: relative difference of the distances. All in float64.
 """
 
-import argparse
-import os
-import platform
-import statistics
-import time
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import scipy
 import scipy.linalg
 import torch
+from harness import Parity, Report
+from options import parser
+from timing import in_turns, ratio
 
 from edm2lite.evaluation.metrics.frechet import FrechetReference, frechet_distance
-
-REPEATS = 5
 
 
 def covariance(dim: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,34 +33,22 @@ def by_sqrtm(mu_a: torch.Tensor, sigma_a: torch.Tensor, mu_b: torch.Tensor, sigm
     return float((mu_a - mu_b).square().sum() + sigma_a.trace() + sigma_b.trace() - 2 * np.trace(root).real)
 
 
-def table(runs: dict[str, Callable[[], float]], baseline: str) -> None:
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    results: dict[str, float] = {}
-    for turn in range(REPEATS + 1):  # the first warms up; in turns, so that a busy machine is busy for all
-        for name, run in runs.items():
-            start = time.perf_counter()
-            results[name] = run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    print(
-        "| | s, median (least ... most) | times as fast, median (least ... most) | relative difference |\n|---|---|---|---|"
-    )
-    for name, spent in times.items():
-        ratios = [b / a for a, b in zip(spent, times[baseline], strict=True)]
-        cells = [f"{statistics.median(x):.3g} ({min(x):.3g} ... {max(x):.3g})" for x in (spent, ratios)]
-        error = abs(results[name] / results[baseline] - 1)
-        print(f"| {name} | {' | '.join(cells)} | {error:.1e} |", flush=True)
+def table(report: Report, runs: dict[str, Callable[[], float]], plain: str, tolerance: float) -> None:
+    """A row for each, timed in turns."""
+    spent = in_turns(runs, torch.device("cpu"), report.args.repeats)
+    results = {name: run() for name, run in runs.items()}
+    for name in runs:
+        error = abs(results[name] / results[plain] - 1)
+        columns = {"s": spent[name], "times the baseline": ratio(spent[name], spent[plain])}
+        report.add(name, columns, None if name == plain else Parity(error, tolerance))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dim", type=int, default=2048)
-    parser.add_argument("--few", type=int, default=500, help="images of the second table")
-    args = parser.parse_args()
-    print(
-        f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, scipy {scipy.__version__}, "
-        f"D = {args.dim}, load average {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores at the start, {REPEATS} repeats\n"
-    )
+def main() -> int:
+    p = parser(__doc__, device="cpu")
+    p.add_argument("--dim", type=int, default=2048)
+    p.add_argument("--few", type=int, default=500, help="images of the second table")
+    args = p.parse_args()
+    report = Report(f"frechet-{args.dim}", args, peak=False)
     a, b = covariance(args.dim, 0), covariance(args.dim, 1)
     reference = FrechetReference(*b)
     _ = reference.root
@@ -73,13 +57,19 @@ def main() -> None:
         "frechet_distance": lambda: frechet_distance(*a, *b),
         "the same, reference decomposed before": lambda: reference.distance(*a),
     }
-    table(runs, "scipy.linalg.sqrtm")
+    table(report, runs, "scipy.linalg.sqrtm", 1e-10)
     features = torch.randn(args.few, args.dim, generator=torch.Generator().manual_seed(2))
     moments = features.double().mean(dim=0), features.double().T.cov()
-    print(f"\n{args.few} images, reference decomposed before; baseline without the time for the covariance\n")
-    few = {"D x D": lambda: reference.distance(*moments), "N x N": lambda: reference.distance_of(features)}
-    table(few, "D x D")
+    few = {
+        f"{args.few} images, D x D": lambda: reference.distance(*moments),
+        f"{args.few} images, N x N": lambda: reference.distance_of(features),
+    }
+    # of a covariance of rank N - 1 the roots of rounding errors add up in the D x D formula
+    table(report, few, f"{args.few} images, D x D", 1e-6)
+    report.note("D x D is timed with the reference decomposed before, and without the time for the covariance.")
+    report.note(f"scipy {scipy.__version__}, float64.")
+    return report.finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

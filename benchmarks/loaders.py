@@ -7,33 +7,32 @@ baseline in each line is the plain loop over zipfile, with Pillow or numpy, that
 /proc/self/status, VmRSS in all and RssAnon without what is mapped from files, which all processes share.
 """
 
-import argparse
 import io
 import json
+import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
+from made import many, photographs, write
 from PIL import Image
 
 from edm2lite.data.datasets import open_stored
-from edm2lite.data.packed import HEADER, npy_header, write_array, write_description
-from edm2lite.data.prepare.pictures import as_member
-from edm2lite.data.prepare.zipwriter import ZipWriter
 
-REPEATS = 7
-PIXELS, LATENTS, FEW, MANY = 4096, 1024, 10_000, 1_000_000
+if TYPE_CHECKING:
+    from harness import Parity, Report
+
+REPEATS, FEW = 7, 10_000
 
 
 def memory() -> dict[str, float]:
@@ -77,11 +76,14 @@ def measure(reader: str, path: str, count: int) -> dict[str, float]:
         for i in picks:
             data[i]
         rates.append(len(picks) / (time.perf_counter() - start))
-    end = memory()
+    end, crc32 = memory(), 0
+    for i in np.random.default_rng(0).integers(len(data), size=count).tolist():
+        image = data[i][0] if reader == "ours" else data[i]
+        crc32 = zlib.crc32(np.ascontiguousarray(image).data, crc32)
     grown = {f"open {key}": after_open[key] - before[key] for key in before} | {
         f"read {key}": end[key] - before[key] for key in before
     }
-    return {"rate": statistics.median(rates), "open": opened, **grown}
+    return {"rate": statistics.median(rates), "open": opened, "crc32": crc32, **grown}
 
 
 def fresh(reader: str, path: Path, count: int) -> dict[str, float]:
@@ -90,116 +92,80 @@ def fresh(reader: str, path: Path, count: int) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-@contextmanager
-def zip_writer(path: Path) -> Iterator[ZipWriter]:
-    with open(path, "wb+") as archive, tempfile.TemporaryFile() as directory:
-        writer = ZipWriter(archive, directory, 0)
-        yield writer
-        writer.add_file("dataset.json", io.BytesIO(b'{"labels": null}'))
-        writer.close()
+def parity(ours: dict[str, float], plain: dict[str, float]) -> "Parity":
+    """Whether both read the same bytes in the same order."""
+    from harness import Parity
+
+    return Parity(0.0 if ours["crc32"] == plain["crc32"] else math.inf, 0.0)
 
 
-def write(folder: Path, name: str, images: np.ndarray) -> tuple[Path, Path]:
-    """The same images packed and zipped."""
-    packed, encoder = folder / name, {"name": "vae"} if images.dtype != np.uint8 else {"name": "rgb", "scale": 127.5}
-    packed.mkdir()
-    write_array(packed / "images-00000.npy", images)
-    write_description(
-        packed, {"images-00000.npy": len(images)}, images.shape[1:], str(images.dtype), 0, encoder, None, {}
-    )
-    with zip_writer(folder / f"{name}.zip") as f:
-        for i, image in enumerate(images):
-            f.add(f"{i // 1000:05d}/img{i:08d}.{'png' if images.dtype == np.uint8 else 'npy'}", as_member(image))
-    return packed, folder / f"{name}.zip"
-
-
-def photographs(count: int) -> np.ndarray:
-    """uint8 [count, 3, 64, 64]: about as hard to compress as photographs."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    smooth = [np.asarray(Image.fromarray(c).resize((64, 64), Image.Resampling.BICUBIC)) for c in coarse]
-    noisy = np.stack(smooth) + rng.normal(0, 5, (count, 64, 64, 3))
-    return np.ascontiguousarray(noisy.clip(0, 255).astype(np.uint8).transpose(0, 3, 1, 2))
-
-
-def many(folder: Path, count: int) -> tuple[Path, Path]:
-    """Datasets of many images of one pixel; the packed one is a hole of 64-pixel images, which takes no room."""
-    packed, per_file, shape, counts = folder / f"many{count}", 4096, (3, 64, 64), {}
-    packed.mkdir()
-    for start in range(0, count, per_file):
-        name, n = f"images-{start // per_file:05d}.npy", min(per_file, count - start)
-        with open(packed / name, "wb") as f:
-            f.write(npy_header((n, *shape), np.dtype(np.uint8)))
-            f.truncate(HEADER + n * 3 * 64 * 64)
-        counts[name] = n
-    write_description(packed, counts, shape, "uint8", 0, {"name": "rgb", "scale": 127.5}, None, {})
-    dot = as_member(np.zeros((3, 1, 1), np.uint8))
-    with zip_writer(folder / f"many{count}.zip") as f:
-        for i in range(count):
-            f.add(f"{i // 1000:05d}/img{i:08d}.png", dot)
-    return packed, folder / f"many{count}.zip"
-
-
-def header(*names: str) -> None:
-    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
-
-
-def speed(folder: Path) -> None:
-    header("data", "reader", "images/s", "MB/s", "baseline images/s", "ratio", "RSS grown, MB", "anonymous, MB")
-    rng = np.random.default_rng(0)
-    latents = rng.standard_normal((LATENTS, 8, 64, 64), np.float32)
+def speed(report: "Report", folder: Path, pixels: int, latents: int) -> None:
+    moments = np.random.default_rng(0).standard_normal((latents, 8, 64, 64), np.float32)
     for name, images in (
-        ("64x64 RGB", photographs(PIXELS)),
-        ("latents fp32", latents),
-        ("latents fp16", latents.astype(np.float16)),
+        ("64x64 RGB", photographs(pixels)),
+        ("latents fp32", moments),
+        ("latents fp16", moments.astype(np.float16)),
     ):
         packed, archive = write(folder, name.replace(" ", "-"), images)
         member = "PNG" if images.dtype == np.uint8 else "NPY"
-        rows = [(f"ZIP of {member}", "ours", archive), ("packed", "ours", packed)]
-        plain = fresh("plain", archive, len(images))
-        for label, reader, path in rows:
-            m = fresh(reader, path, len(images))
-            mb = m["rate"] * images[0].nbytes / 1e6
-            print(
-                f"| {name} | {label} | {m['rate']:.0f} | {mb:.0f} | {plain['rate']:.0f} | {m['rate'] / plain['rate']:.1f} "
-                f"| {m['read VmRSS']:.1f} | {m['read RssAnon']:.1f} |"
-            )
-
-
-def size(folder: Path) -> None:
-    print()
-    header("reader", "images", "open, s", "RSS of opening, MB", "peak, MB", "anonymous, MB", "RSS after reading, MB")
-    for count in (FEW, MANY):
-        packed, archive = many(folder, count)
-        for label, reader, path in (
+        rows = [
+            (f"zipfile of {member}", "plain", archive),
+            (f"ZIP of {member}", "ours", archive),
             ("packed", "ours", packed),
-            ("ZIP, first time", "ours", archive),
-            ("ZIP, later", "ours", archive),
+        ]
+        found = [(label, fresh(reader, path, len(images))) for label, reader, path in rows]
+        plain = found[0][1]
+        for label, m in found:
+            columns = {
+                "images": len(images), "images/s": m["rate"], "MB/s": m["rate"] * images[0].nbytes / 1e6,
+                "times the baseline": m["rate"] / plain["rate"],
+                "RSS grown, MB": m["read VmRSS"], "anonymous, MB": m["read RssAnon"],
+            }  # fmt: skip
+            report.add(f"{name}, {label}", columns, None if m is plain else parity(m, plain))
+
+
+def size(report: "Report", folder: Path, counts: Sequence[int]) -> None:
+    for count in counts:
+        packed, archive = many(folder, count)
+        rows = [
+            ("packed", "ours", packed), ("ZIP, first time", "ours", archive), ("ZIP, later", "ours", archive),
             ("zipfile", "plain", archive),
-        ):
-            m = fresh(reader, path, FEW)
-            grown = " | ".join(f"{m[key]:.1f}" for key in ("open VmRSS", "open VmHWM", "open RssAnon", "read VmRSS"))
-            print(f"| {label} | {count} | {m['open']:.3f} | {grown} |")
+        ]  # fmt: skip
+        found = [(label, fresh(reader, path, min(FEW, count))) for label, reader, path in rows]
+        plain = found[-1][1]
+        for label, m in found:
+            columns = {
+                "images": count, "open, s": m["open"], "RSS of opening, MB": m["open VmRSS"], "peak, MB": m["open VmHWM"],
+                "anonymous, MB": m["open RssAnon"], "RSS grown, MB": m["read VmRSS"],
+            }  # fmt: skip
+            # the packed one holds other images (a hole), so it is compared with nothing but its own zeros
+            expected = plain if label.startswith("ZIP") else {"crc32": zlib.crc32(bytes(min(FEW, count) * 3 * 64 * 64))}
+            report.add(f"{label}, of {count}", columns, None if m is plain else parity(m, expected))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--measure", nargs=3, metavar=("READER", "PATH", "COUNT"), help="one line of the table, as JSON"
-    )
-    args = parser.parse_args()
-    if args.measure:
-        return print(json.dumps(measure(args.measure[0], args.measure[1], int(args.measure[2]))))
-    print(
-        f"{platform.machine()} CPU, one process, Python {platform.python_version()}, numpy {np.__version__}, "
-        f"Pillow {PIL.__version__}, "
-        f"load average {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores at the start; median of {REPEATS} repeats\n"
+def main() -> int:
+    if sys.argv[1:2] == ["--measure"]:  # in a process of its own, which imports no torch
+        _, _, reader, path, count = sys.argv
+        print(json.dumps(measure(reader, path, int(count))))
+        return 0
+    from harness import Report
+    from options import parser
+
+    p = parser(__doc__, device="cpu")
+    p.add_argument("--pixels", type=int, default=4096, help="images of 64x64 RGB")
+    p.add_argument("--latents", type=int, default=1024)
+    p.add_argument("--many", type=int, default=1_000_000, help="images of the largest dataset that is opened")
+    args = p.parse_args()
+    report = Report("loaders", args, peak=False)
+    report.note(
+        f"One process, numpy {np.__version__}, Pillow {PIL.__version__}; median of {REPEATS} passes in random order."
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EDM2LITE_CACHE"] = f"{folder}/cache"
-        speed(Path(folder))
-        size(Path(folder))
+        report.attempt("speed", lambda: speed(report, Path(folder), args.pixels, args.latents))
+        report.attempt("size", lambda: size(report, Path(folder), sorted({min(FEW, args.many), args.many})))
+    return report.finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
