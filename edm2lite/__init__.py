@@ -22,10 +22,12 @@ _EXPORTS = {
     "posthoc_coefficients": "edm2lite.snapshots.power_function",
     "power_function_beta": "edm2lite.snapshots.power_function",
     "sample_ancestral": "edm2lite.sampling.ancestral",
+    "sample_deis": "edm2lite.sampling.deis",
     "sample_dpmpp_2m": "edm2lite.sampling.dpmpp",
     "sample_dpmpp_2s": "edm2lite.sampling.dpmpp",
     "sample_euler": "edm2lite.sampling.euler",
     "sample_heun": "edm2lite.sampling.heun",
+    "sample_unipc": "edm2lite.sampling.unipc",
     "seeded_noise": "edm2lite.sampling.seeded",
     "sigma_rel_to_gamma": "edm2lite.snapshots.power_function",
 }
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
     from edm2lite.evaluation.metrics.frechet import frechet_distance
     from edm2lite.guidance.autoguidance import guided
     from edm2lite.sampling.ancestral import sample_ancestral
+    from edm2lite.sampling.deis import sample_deis
     from edm2lite.sampling.dpmpp import sample_dpmpp_2m, sample_dpmpp_2s
     from edm2lite.sampling.euler import sample_euler
     from edm2lite.sampling.heun import sample_heun
     from edm2lite.sampling.noise_levels import karras_sigmas
     from edm2lite.sampling.seeded import seeded_noise
+    from edm2lite.sampling.unipc import sample_unipc
     from edm2lite.snapshots.load import load_denoiser
     from edm2lite.snapshots.power_function import posthoc_coefficients, power_function_beta, sigma_rel_to_gamma
     from edm2lite.training.learning_rate import learning_rate

@@ -32,7 +32,20 @@ ALLOWED = {  # room -> rooms it may import, besides the base and itself
 }
 SOLVERS = [
     f"{name}.py"
-    for name in ("noise_levels", "steps", "heun", "euler", "dpmpp", "ancestral", "solve", "seeded", "generate")
+    for name in (
+        "noise_levels",
+        "steps",
+        "heun",
+        "euler",
+        "dpmpp",
+        "ancestral",
+        "multistep",
+        "deis",
+        "unipc",
+        "solve",
+        "seeded",
+        "generate",
+    )
 ]
 
 

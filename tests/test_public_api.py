@@ -15,6 +15,8 @@ NAMES = [
     "sample_euler",
     "sample_dpmpp_2m",
     "sample_dpmpp_2s",
+    "sample_deis",
+    "sample_unipc",
     "sample_ancestral",
     "guided",
     "seeded_noise",

@@ -10,7 +10,7 @@ from edm2lite.config.models import ModelRef
 from edm2lite.config.units import check_choice, check_range
 from edm2lite.errors import UserError
 
-SOLVERS = ("heun", "euler", "dpmpp_2m", "dpmpp_2s", "ancestral")
+SOLVERS = ("heun", "euler", "dpmpp_2m", "dpmpp_2s", "deis", "unipc", "ancestral")
 FORMATS = ("png", "zip", "npz")
 
 
@@ -19,8 +19,8 @@ class SamplerConfig:
     """Noise levels and solver.
 
     Attributes:
-        solver: heun (Karras et al. 2022, Algorithms 1 and 2), euler, dpmpp_2m and dpmpp_2s (DPM-Solver++), or ancestral (Ho and
-            Salimans 2022).
+        solver: heun (Karras et al. 2022, Algorithms 1 and 2), euler, dpmpp_2m and dpmpp_2s (DPM-Solver++), deis (Zhang and Chen
+            2022, third order in ln sigma), unipc (Zhao et al. 2023, UniPC-3), or ancestral (Ho and Salimans 2022).
         num_steps: Noise levels; heun and dpmpp_2s evaluate the network 2 num_steps - 1 times, the others num_steps times.
         sigma_min: Lowest noise level.
         sigma_max: Highest noise level.

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from edm2lite.config import SamplerConfig
 from edm2lite.sampling.ancestral import sample_ancestral
+from edm2lite.sampling.deis import sample_deis
 from edm2lite.sampling.dpmpp import sample_dpmpp_2m, sample_dpmpp_2s
 from edm2lite.sampling.euler import sample_euler
 from edm2lite.sampling.heun import sample_heun
 from edm2lite.sampling.noise_levels import noise_levels
+from edm2lite.sampling.unipc import sample_unipc
 
 
 def solve(
@@ -31,6 +33,8 @@ def solve(
         "euler": (sample_euler, {**churn, "randn_like": randn_like}),
         "dpmpp_2m": (sample_dpmpp_2m, {}),
         "dpmpp_2s": (sample_dpmpp_2s, {}),
+        "deis": (sample_deis, {}),
+        "unipc": (sample_unipc, {}),
         "ancestral": (sample_ancestral, {"v": cfg.v, "randn_like": randn_like}),
     }
     solver, settings = solvers[cfg.solver]

@@ -5,10 +5,10 @@ import functools
 import pytest
 import torch
 
-import edm2lite
 from edm2lite import karras_sigmas
 from edm2lite.config import SamplerConfig
 from edm2lite.config.sampling import SOLVERS
+from edm2lite.sampling import solve as solving
 from edm2lite.sampling.seeded import SeededStreams
 from edm2lite.sampling.solve import solve
 from tests.sampling.exact import Recorder, centred_away
@@ -18,7 +18,7 @@ EVERY = pytest.mark.parametrize("name", SOLVERS)
 
 
 def solver(name):
-    return getattr(edm2lite, f"sample_{name}")
+    return getattr(solving, f"sample_{name}")
 
 
 def unit(*shape, seed=0):
