@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +11,11 @@ import lightning as L
 import numpy as np
 import torch
 from timing import Spread, in_turns, memory_of, seconds, synchronize
+from torch.utils.data import DataLoader
 
 from edm2lite.config import TrainConfig, TrainingConfig
 from edm2lite.data.images import ImageArrays
-from edm2lite.data.positions import Batch, PositionDataset
+from edm2lite.data.positions import Batch, PositionDataset, PositionSampler
 from edm2lite.interrupt import Interrupt
 from edm2lite.network.attention import set_attention_backend
 from edm2lite.network.denoiser import Denoiser
@@ -51,6 +52,16 @@ def batches(dataset: ImageArrays, cfg: TrainingConfig, count: int, device: torch
     source = PositionDataset(dataset, cfg.seed, cfg.nu)
     made = (source.__getitems__(list(range(i * cfg.batch_size, (i + 1) * cfg.batch_size))) for i in range(count))
     return [Batch(*(tensor.to(device) for tensor in batch)) for batch in made]
+
+
+def endless(dataset: ImageArrays, cfg: TrainingConfig, workers: int, device: torch.device) -> Iterator[Batch]:
+    """What a plain loop trains on: batches as the trainer's, from as many workers, on the device."""
+    loader = DataLoader(
+        PositionDataset(dataset, cfg.seed, cfg.nu), batch_sampler=PositionSampler(0, cfg.batch_size, 0, 1),
+        collate_fn=lambda batch: batch, num_workers=workers, pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    for batch in loader:
+        yield Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
 
 @dataclass

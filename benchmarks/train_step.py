@@ -5,7 +5,7 @@ python benchmarks/train_step.py --size digits --compile both
 python benchmarks/train_step.py --size S --data 512 --batch 64,128,256 --dtype fp16 --compile both       # for a GPU
 
 "trainer" is the real path: EDM2Module under Lightning's Trainer with its callbacks, the log and a data loader; "bare" is its
-training step on a batch that is on the device already; the baseline is given such a batch, too. FLOP are 2 x 3 x multiply-adds
+training step on a batch that is on the device already; the baseline is a plain loop over the same loader. FLOP are 2 x 3 x multiply-adds
 of a forward (recomputed ones are not counted). Parity: root mean square difference of the losses of the first steps from the
 baseline's in the same dtype, relative.
 """
@@ -23,7 +23,7 @@ from baseline import PlainTraining, baseline
 from harness import Parity, Report, relative_error
 from models import SIZES, config, forward_flops, make, shape, training_config
 from options import integers, listed, parser
-from steps import batches, real_path, synthetic
+from steps import batches, endless, real_path, synthetic
 from timing import Spread, in_turns, memory_of, ratio
 
 from edm2lite.config import DataConfig, TrainConfig, TrainerConfig, TrainingConfig
@@ -95,9 +95,11 @@ class Case:
         self.losses = torch.stack([training.step(batch) for batch in data]).float().cpu()
         what, peak = memory_of(lambda: training.step(data[0]), self.device)
 
+        source = endless(self.dataset, cfg, self.args.workers, self.device)
+
         def turn() -> None:
             for _ in range(self.args.steps):
-                training.step(data[0])
+                training.step(next(source))
 
         spent = in_turns({"baseline": turn}, self.device, self.args.repeats)["baseline"]
         self.baseline = per_step(spent, self.args.steps)
