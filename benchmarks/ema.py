@@ -144,6 +144,7 @@ def reconstruction(net: Denoiser, args: argparse.Namespace, report: Report) -> N
                     flat = [torch.cat([t[n].float().flatten() for n in names]) for t in (found, expected)]
                     parity = Parity(relative_error(*flat), 1e-5)
                 report.add(f"{name}, {'cold' if cold else 'warm'}", columns, parity)
+        report.note("Each length is written to disk, too, and waited for (fsync); the loop keeps its one in memory.")
         what, peak = memory_of(lambda: ours(WANTED), torch.device("cpu"))
         report.note(
             f"Reconstruction reads {len(paths)} files, {size / 1e9:.3g} GB; four lengths at once: {what}: {peak or 0:.3g}."

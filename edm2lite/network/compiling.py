@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from edm2lite.files import cache_dir
@@ -16,23 +17,35 @@ _MOST_GRAPHS = (
     10_000  # torch's limit of 8 is for functions that never settle; ours have a graph for each block or batch size
 )
 
+R = TypeVar("R")
 
-def compile_(module: nn.Module, what: str, *, cudagraphs: bool = False) -> None:
-    """Compile a module's forward, in place: its names and its state stay; a graph break is an error.
+
+def compiled(function: Callable[..., R], what: str, *, cudagraphs: bool = False) -> Callable[..., R]:
+    """A function, compiled when it is called; a graph break is an error.
 
     Static shapes: another shape, dtype or grad mode compiles anew. How long that takes is said on stderr. Compiled code lies in
     `cache_dir()/compiled` (or TORCHINDUCTOR_CACHE_DIR), where the next process finds it.
 
     Args:
-        module: Its forward is to be compiled.
+        function: Of tensors and modules.
         what: Its name in messages.
         cudagraphs: Replay the kernels as one CUDA graph, for inference. The result of a call is then overwritten by the next
-            call of any such module: copy it, or compute with it before.
+            call of any such function: copy it, or compute with it before.
     """
     _CLOCK.listen()
-    module.compile(fullgraph=True, dynamic=False, options={"triton.cudagraphs": cudagraphs})
-    assert module._compiled_call_impl is not None
-    module._compiled_call_impl = _named(module._compiled_call_impl, what)
+    call = torch.compile(function, fullgraph=True, dynamic=False, options={"triton.cudagraphs": cudagraphs})
+
+    @functools.wraps(function)
+    def named(*args: Any, **kwargs: Any) -> R:
+        _CLOCK.what = what
+        return call(*args, **kwargs)
+
+    return named
+
+
+def compile_(module: nn.Module, what: str, *, cudagraphs: bool = False) -> None:
+    """Compile a module's forward, in place: its names and its state stay. Arguments as of `compiled`."""
+    module._compiled_call_impl = compiled(module._call_impl, what, cudagraphs=cudagraphs)
 
 
 class _Clock:
@@ -68,14 +81,3 @@ class _Clock:
 
 
 _CLOCK = _Clock()
-
-
-def _named(call: Callable[..., Any], what: str) -> Callable[..., Any]:
-    """A call that tells the clock what may be compiled."""
-
-    @functools.wraps(call)
-    def named(*args: Any, **kwargs: Any) -> Any:
-        _CLOCK.what = what
-        return call(*args, **kwargs)
-
-    return named

@@ -23,8 +23,7 @@ from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.gradients import mend_gradients_
 from edm2lite.training.memory import Peak, free
 from edm2lite.training.power_ema import PowerEMA
-from edm2lite.training.prepare import compile_for_training, make_optimizer, prepare
-from edm2lite.training.tasks import step_values
+from edm2lite.training.prepare import make_optimizer, prepare, training_values
 from edm2lite.training.trainer import training_device
 
 _REPEATS = 5
@@ -127,14 +126,13 @@ class _Step:
         torch.manual_seed(cfg.training.seed)
         self.net = _build(info).to(device)
         prepare(self.net, self.cfg, device)
-        if self.cfg.compile:
-            torch.compiler.reset()
-            compile_for_training([self.net])
+        torch.compiler.reset()
+        self.values = training_values(self.net, self.cfg, sharded=False)
         self.optimizer, self.ema = make_optimizer(self.net, self.cfg), PowerEMA(self.net, self.cfg.ema_sigma_rel)
 
     def accumulate(self, batch: Batch) -> None:
         """Forward and backward of one micro-batch."""
-        loss = step_values(self.net, batch, self.cfg)["loss"].sum()
+        loss = self.values(self.net, batch, self.cfg)["loss"].sum()
         (loss * (self.cfg.loss_scaling / len(batch.images))).backward()
 
     def update(self) -> None:

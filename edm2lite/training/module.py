@@ -22,8 +22,7 @@ from edm2lite.training.gradients import mend_gradients_
 from edm2lite.training.learning_rate import learning_rate
 from edm2lite.training.outcomes import NonFiniteError, Outcomes
 from edm2lite.training.power_ema import PowerEMA
-from edm2lite.training.prepare import compile_for_training, make_optimizer
-from edm2lite.training.tasks import step_values
+from edm2lite.training.prepare import make_optimizer, training_values
 
 __all__ = ["EDM2Module", "NonFiniteError", "Start"]
 Start = Callable[["EDM2Module"], CheckpointInfo]
@@ -83,10 +82,9 @@ class EDM2Module(L.LightningModule):
         strategy = self.trainer.strategy
         if isinstance(self.net, FSDPModule):
             return
-        blocks = [module for module in self.net.modules() if isinstance(module, Block)]
-        if self.cfg.compile:
-            compile_for_training(blocks if isinstance(strategy, ModelParallelStrategy) else [self.net])
+        self._values = training_values(self.net, self.cfg, isinstance(strategy, ModelParallelStrategy))
         if isinstance(strategy, ModelParallelStrategy):
+            blocks = [module for module in self.net.modules() if isinstance(module, Block)]
             self.net.to(memory_format=torch.contiguous_format)  # the only one that can be sharded
             outside = [self.net.logvar_linear] if isinstance(self.net, Denoiser) else []
             for module in (*blocks, *outside, self.net):
@@ -140,7 +138,7 @@ class EDM2Module(L.LightningModule):
         micro_batches = list(zip(*(x.split(self.cfg.batch_per_device or local) for x in batch), strict=True))
         sums, counts = defaultdict[str, Tensor](lambda: torch.zeros((), device=self.device)), Counter[str]()
         for i, micro in enumerate(micro_batches):
-            values = {name: (v.sum(), v.numel()) for name, v in step_values(self.net, Batch(*micro), self.cfg).items()}
+            values = {name: (v.sum(), v.numel()) for name, v in self._values(self.net, Batch(*micro), self.cfg).items()}
             for name, (total, count) in values.items():
                 sums[name] += total.detach()
                 counts[name] += count

@@ -1,16 +1,17 @@
 """A network made ready for training, and its optimizer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edm2lite.config import TrainingConfig
 from edm2lite.network.attention import set_attention_backend
 from edm2lite.network.classifier import Network
-from edm2lite.network.compiling import compile_
+from edm2lite.network.compiling import compile_, compiled
 from edm2lite.network.precision import compute_dtype
 from edm2lite.network.unet import Block
+from edm2lite.training.tasks import step_values
 
 
 def prepare(net: Network, cfg: TrainingConfig, device: torch.device) -> None:
@@ -32,8 +33,10 @@ def make_optimizer(net: nn.Module, cfg: TrainingConfig) -> torch.optim.Optimizer
     return torch.optim.Adam(net.parameters(), lr=cfg.ref_lr, betas=cfg.betas, fused=True)
 
 
-def compile_for_training(modules: Sequence[nn.Module]) -> None:
-    """Compile each for itself. Under FSDP2 blocks, before they are sharded: its hooks stay outside of the graphs."""
-    what = f"one of {len(modules)} blocks" if len(modules) > 1 else "the network"
-    for module in modules:
-        compile_(module, f"{what} for training")
+def training_values(net: Network, cfg: TrainingConfig, sharded: bool) -> Callable[..., dict[str, Tensor]]:
+    """`step_values` as the recipe says: compiled as a whole; of what FSDP2 will shard, blocks alone, without its hooks."""
+    if cfg.compile and sharded:
+        blocks = [module for module in net.modules() if isinstance(module, Block)]
+        for block in blocks:
+            compile_(block, f"one of {len(blocks)} blocks for training")
+    return compiled(step_values, "the training loss") if cfg.compile and not sharded else step_values
