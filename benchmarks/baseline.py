@@ -155,7 +155,7 @@ def sample_plainly(
     """
 
     def slope(x: Tensor, sigma: float) -> Tensor:
-        level = torch.tensor(sigma, device=x.device)
+        level = torch.tensor(sigma)  # moved by the network, without waiting
         reference = guide(x, level, labels)
         return (x - (reference + weight(sigma) * (main(x, level, labels) - reference))) / sigma
 

@@ -11,6 +11,7 @@ Parity only catches networks that are broken.
 """
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def errors(report: Report, levels: int) -> None:
                 net.compute_dtype = compute_dtype(dtype)
                 results[dtype] = net(images + sigma * noise, sigma, labels)
             found = {dtype: relative_error(results[dtype], results["fp32"]) for dtype in HALF}
-            worst = max(HALF, key=lambda dtype: found[dtype] / BROKEN[dtype])
+            worst = max(HALF, key=lambda dtype: (math.isnan(found[dtype]), found[dtype] / BROKEN[dtype]))
             columns = {"network": name, "sigma": sigma} | {f"error, {dtype}": error for dtype, error in found.items()}
             report.add(f"D, sigma {sigma:.3g}", columns, Parity(found[worst], BROKEN[worst]))
 

@@ -144,18 +144,18 @@ def metrics(report: Report, args: argparse.Namespace, points: Points) -> None:
 
 def draw(path: Path, points: Points) -> None:
     """Three panels."""
-    figure, (batch, rank, data) = panels(1, 3, (4.2, 3.4))
+    figure, (batch, rank, data) = panels(1, 3, (5, 3.4))
     batch.set(xlabel="images in a batch", ylabel="images a second", xscale="log", yscale="log")
     rank.set(xlabel="ranks", ylabel="images a second")
-    data.set(xlabel="images in the dataset", ylabel="a second", xscale="log", yscale="log")
+    data.set(xlabel="images in the dataset", ylabel="how many a second", xscale="log", yscale="log")
     labels = {"opening": "datasets opened", "reading": "images read", "measuring": "images measured"}
     for axes, names in ((batch, ["evaluations"]), (rank, ["training"]), (data, list(labels))):
         for name in filter(points.get, names):
             axes.plot(*zip(*points[name], strict=True), marker="o", ms=4, label=labels.get(name, name))
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(names))
     if points["training"]:
         rank.set(ylim=(0, 1.3 * max(y for _, y in points["training"])), xticks=[n for n, _ in points["training"]])
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 def main() -> int:

@@ -17,12 +17,12 @@ from edm2lite.config import TrainConfig, TrainingConfig
 from edm2lite.data.images import ImageArrays
 from edm2lite.data.positions import Batch, PositionDataset, PositionSampler
 from edm2lite.interrupt import Interrupt
-from edm2lite.network.attention import set_attention_backend
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.budget import DataShape
 from edm2lite.training.callbacks import CheckpointWriter
 from edm2lite.training.module import EDM2Module
+from edm2lite.training.prepare import prepare
 from edm2lite.training.rundir import RunDir
 from edm2lite.training.trainer import PositionData, make_trainer, training_device
 
@@ -179,7 +179,7 @@ def real_path(
         others: Sequence[L.Callback] = [clock]
         trainer = make_trainer(cfg, run, info, checkpoints, others)
         net.network = cfg.network
-        set_attention_backend(net, t.attention, training_device(cfg.trainer))
+        prepare(net, t, training_device(cfg.trainer))
         trainer.fit(EDM2Module(net, t, interrupt=interrupt), datamodule=PositionData(dataset, cfg))
     if not len(clock.timed.losses):
         raise RuntimeError("the training was stopped before it was timed")

@@ -5,9 +5,9 @@ python benchmarks/train_step.py --size digits --compile both
 python benchmarks/train_step.py --size S --data 512 --batch 64,128,256 --dtype fp16 --compile both       # for a GPU
 
 "trainer" is the real path: EDM2Module under Lightning's Trainer with its callbacks, the log and a data loader; "bare" is its
-training step on a batch that is on the device already; the baseline is a plain loop over the same loader. FLOP are 2 x 3 x multiply-adds
-of a forward (recomputed ones are not counted). Parity: root mean square difference of the losses of the first steps from the
-baseline's in the same dtype, relative.
+training step on a batch that is on the device already; the baseline is a plain loop over the same loader. FLOP are
+2 x 3 x multiply-adds of a forward (recomputed ones are not counted). Parity: root mean square difference of the losses of the
+first steps from the baseline's in the same dtype, relative; it sees a wrong network or gradient, not a wrong average.
 """
 
 import argparse
@@ -132,6 +132,8 @@ class Case:
             **self.report.speed(spent, self.batch, self.flops, self.dtype),
         }
         columns["times the baseline"] = None if plain is None else ratio(spent, plain)
+        if parity is None and what != "baseline":
+            columns["note"] = "compared with nothing: the baseline was not measured"
         self.report.add(what, columns | extra, parity)
 
 
@@ -142,8 +144,8 @@ def per_step(spent: Spread, steps: int) -> Spread:
 def main() -> int:
     args = arguments()
     report = Report(f"train_step-{args.size}-{args.data}", args)
-    best: dict[str, tuple[float, int]] = {}
     for dtype in args.dtype:
+        best: dict[str, tuple[float, int]] = {}
         for batch in args.batch:
             case = Case(args, report, batch, dtype)
             runs = [] if args.no_baseline else [("baseline", case.run_baseline)]

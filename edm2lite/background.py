@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from queue import SimpleQueue
 from typing import Any, Generic, Self, TypeVar
@@ -78,7 +78,9 @@ class Behind(Generic[T]):
     def put(self, item: T) -> None:
         """Hand in an item; raises the error of an earlier one."""
         self._room.acquire()
-        self._raise()
+        if self._error is not None:
+            self._room.release()
+            raise self._error
         self._thread.submit(self._do, item)
 
     def _do(self, item: T) -> None:
@@ -90,14 +92,18 @@ class Behind(Generic[T]):
         finally:
             self._room.release()
 
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupted: BaseException | None = None
+        last: Future[int] | None = None
+        while last is None or not last.done():
+            try:  # not the thread's join: interrupted by a signal, it takes a thread that works for one that has ended
+                last = last or self._thread.submit(int)
+                last.exception()
+            except BaseException as e:  # what was handed in is finished first
+                interrupted = e
         self._thread.shutdown()
-        if kind is None:
-            self._raise()
+        if kind is None and (error := interrupted or self._error) is not None:
+            raise error

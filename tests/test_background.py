@@ -2,7 +2,10 @@
 
 import gc
 import itertools
+import os
+import signal
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -171,3 +174,37 @@ def test_what_was_handed_in_is_finished_when_the_caller_fails():
         behind.put(2)
         raise ZeroDivisionError
     assert done == [1, 2]
+
+
+def test_interrupted_while_leaving_it_finishes_the_work_first():
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def work(item):
+        begun.set()
+        go.wait(10)
+        done.append(item)
+
+    def interrupt():
+        begun.wait(10)
+        for _ in range(2):  # also an impatient one
+            time.sleep(0.1)  # by then the caller waits
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        go.set()
+
+    with pytest.raises(KeyboardInterrupt), Behind(work) as behind:
+        behind.put(1)
+        behind.put(2)
+        threading.Thread(target=interrupt).start()
+    assert done == [1, 2]
+
+
+def test_after_an_error_every_put_raises_it():
+    def work(item):
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="0"), Behind(work, most=1) as behind:
+        behind.put(0)
+        for i in range(3):
+            with pytest.raises(ValueError, match="0"):
+                behind.put(1 + i)

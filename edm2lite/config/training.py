@@ -84,8 +84,8 @@ class TrainingConfig:
         activation_checkpointing: Keep only the inputs of each block for the backward pass and compute the rest again: a
             fraction of the memory for about a third more work, and the same numbers.
         compile: Compile the network (torch.compile; under fsdp block by block): faster after a while of compiling, whose result
-            is kept. The numbers are those of without to rounding, so a run stays compiled or not; resumed in the same layout,
-            a compiled run is bit for bit the uninterrupted compiled one.
+            is kept. The numbers are those of without to rounding, so a run stays compiled or not. Resumed on a CPU it is bit
+            for bit the uninterrupted one; on a GPU it must have the same compiled code for that, so keep the cache.
         attention: Kernel by which blocks attend: auto (torch's choice), flash, efficient, cudnn or math. The numbers agree to
             rounding; --find_batch measures them.
         loss_scaling: Constant factor on the loss, for fp16.

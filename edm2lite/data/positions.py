@@ -110,11 +110,11 @@ class _Streams:
     """Philox streams by key. One generator is set to the start of each: to make one takes three times as long."""
 
     def __init__(self) -> None:
-        self._bits = np.random.Philox(key=0)
-        self._rng, self._start = np.random.Generator(self._bits), self._bits.state
+        self._rng = np.random.Generator(np.random.Philox(key=0))
+        self._start = self._rng.bit_generator.state
 
     def at(self, *key: int) -> np.random.Generator:
         """The stream of two numbers, good until the next is asked for."""
         self._start["state"]["key"] = np.array(key, np.uint64)
-        self._bits.state = self._start
+        self._rng.bit_generator.state = self._start
         return self._rng

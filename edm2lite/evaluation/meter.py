@@ -149,16 +149,17 @@ class Meter:
         features = [store.read(detector, first).x.to(self.device) for detector in (self._full[name], half)]
         fp32, other = (self._factor(name).distance_of(x) for x in features)
         proof = Proof(detector=half.title, precision=half.precision, images=len(first), fp32=fp32, half=other)
-        store.note(self._proof_name(name), asdict(proof))
+        store.note(self._proof_name(name, run), asdict(proof))
         return proof
 
     def _kept_proof(self, name: str, source: Source, run: Sequence[int]) -> Proof | None:
-        """A proof for this source, detector and reference, on as many images as the run has for one."""
-        kept = self.store(source).noted(self._proof_name(name))
-        return Proof(**kept) if kept is not None and kept["images"] >= min(len(run), IMAGES) else None
+        """A proof for this detector and reference on the first images of the run."""
+        kept = self.store(source).noted(self._proof_name(name, run))
+        return None if kept is None else Proof(**kept)
 
-    def _proof_name(self, name: str) -> str:
-        return f"proof-{digest([self._half[name].identity, self.reference.fingerprint(name)])[:12]}"
+    def _proof_name(self, name: str, run: Sequence[int]) -> str:
+        about = [self._half[name].identity, self.reference.fingerprint(name), list(run[:IMAGES])]
+        return f"proof-{digest(about)[:12]}"
 
     def score(self, source: Source, keys: Sequence[int], metrics: Sequence[Metric] | None = None) -> dict[str, Score]:
         """The metrics of these images by name; their features must be there."""

@@ -1,5 +1,6 @@
 """The proof that features in half precision leave the Frechet distance of the images at hand as it is. Imports no torch."""
 
+import math
 from dataclasses import dataclass
 
 from edm2lite.errors import UserError
@@ -35,6 +36,8 @@ class Proof:
         much of 50000's.
         """
         apart, least = abs(self.half - self.fp32), min((self.fp32, *scores))
+        if not all(map(math.isfinite, (apart, *scores))):
+            return math.inf
         return apart / least if least else float(apart > 0)
 
     def check(self, *scores: float) -> None:

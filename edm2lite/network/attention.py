@@ -3,11 +3,8 @@
 All give the same numbers to rounding. Which is fastest depends on device, shape and version, so it is measured, not guessed.
 """
 
-import time
 import warnings
-from collections.abc import Sequence
 from itertools import chain
-from statistics import median
 from typing import Any
 
 import torch
@@ -80,46 +77,15 @@ def _dtype(net: nn.Module) -> torch.dtype:
     return getattr(net, "compute_dtype", torch.float32)
 
 
-def measure_backends(
-    shapes: Sequence[tuple[int, int, int, int]], dtype: torch.dtype, device: torch.device, repeats: int = 10
-) -> dict[str, float]:
-    """Seconds that forward and backward of all shapes take together, by backend; those that cannot are left out.
-
-    Args:
-        shapes: (B, heads, pixels, channels) of each attention.
-        dtype, device: Of the tensors.
-        repeats: Measurements after one to warm up; the median counts.
-    """
-    works = [b for b in (AUTO, *BACKENDS) if all(_works(b, shape, dtype, device) for shape in shapes)]
-    return {
-        backend: sum(median(_seconds(backend, shape, dtype, device) for _ in range(repeats)) for shape in shapes)
-        for backend in works
-    }
-
-
 def _works(backend: str, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> bool:
     """Whether a backend takes such tensors; it raises RuntimeError, and warns of its reasons, where it does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            _seconds(backend, shape, dtype, device)
+            B, heads, pixels, channels = shape
+            qkv = torch.randn(B, pixels, 3, heads, channels, dtype=dtype, device=device, requires_grad=True)
+            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # laid out as a block's
+            attend(q, k, v, backend).sum().backward()
         except RuntimeError:
             return False
     return True
-
-
-def _seconds(backend: str, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> float:
-    """Time of one forward and backward, of tensors laid out as a block's."""
-    B, heads, pixels, channels = shape
-    qkv = torch.randn(B, pixels, 3, heads, channels, dtype=dtype, device=device, requires_grad=True)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    _wait(device)
-    start = time.perf_counter()
-    attend(q, k, v, backend).sum().backward()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from edm2lite.files import cache_dir
+from edm2lite.ranks import is_first_rank
 
-_MOST_GRAPHS = (
-    10_000  # torch's limit of 8 is for functions that never settle; ours have a graph for each block or batch size
-)
+# torch's limit of 8 is for functions that never settle; ours have a graph for each block and batch size
+_MOST_GRAPHS = 10_000
 
 R = TypeVar("R")
 
@@ -49,32 +49,31 @@ def compile_(module: nn.Module, what: str, *, cudagraphs: bool = False) -> None:
 
 
 class _Clock:
-    """Says when torch.compile begins and how long it took; sets it up, once a process."""
+    """Says when torch.compile begins and how long it took; sets it up."""
 
     def __init__(self) -> None:
-        self.what, self._said, self._started, self._listening = "", "", 0.0, False
+        self.what, self._said, self._started = "", "", 0.0
 
     def listen(self) -> None:
-        """From the first compiled module on."""
-        if self._listening:
-            return
-        import torch._dynamo  # takes two seconds, which `import edm2lite` should not
+        """From now on, also after `torch.compiler.reset()`, which forgets who listens."""
+        import torch._dynamo.callback  # takes two seconds, which `import edm2lite` should not
         from torch._inductor.runtime.runtime_utils import default_cache_dir
 
-        if (
-            os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir()
-        ):  # torch sets it itself
+        default = default_cache_dir()
+        if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default) == default:  # torch sets it itself
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it warns that there is no GPU
-        torch._dynamo.on_compile_start(self._start)
-        torch._dynamo.on_compile_end(self._end)
-        self._listening = True
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = _MOST_GRAPHS
+        torch._dynamo.config.optimize_ddp = False  # it would split the graph, and takes no recomputing
+        if is_first_rank() and self._start not in torch._dynamo.callback.callback_handler.start_callbacks:
+            torch._dynamo.on_compile_start(self._start)
+            torch._dynamo.on_compile_end(self._end)
 
     def _start(self, *_: object) -> None:
-        self._started = time.perf_counter()
-        print(
-            f"compiling {self.what}; kept for the next time in {os.environ['TORCHINDUCTOR_CACHE_DIR']}", file=sys.stderr
-        )
+        if self.what != self._said:
+            folder = os.environ["TORCHINDUCTOR_CACHE_DIR"]
+            print(f"compiling {self.what}; kept for the next time in {folder}", file=sys.stderr)
+        self._said, self._started = self.what, time.perf_counter()
 
     def _end(self, *_: object) -> None:
         print(f"compiled {self.what} in {time.perf_counter() - self._started:.0f} s", file=sys.stderr)

@@ -1,9 +1,10 @@
 """A main model with its guides, ready to sample."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from edm2lite.guidance.autoguidance import check_together
 from edm2lite.guidance.gradient import make_function
 from edm2lite.guidance.wrapper import Denoise, Wrapper
 from edm2lite.network.classifier import Network
+from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.precision import compute_dtype
 from edm2lite.sampling.compose import Parts, compose, count_evaluations, guide_name, weights
 from edm2lite.sampling.describe import describe_model, essence
@@ -26,6 +28,7 @@ from edm2lite.snapshots.files import SnapshotInfo, fingerprint
 from edm2lite.snapshots.load import LoadedModel, load_model
 from edm2lite.snapshots.posthoc import reconstruct_for
 
+Copies = WeakKeyDictionary[Denoiser, Denoiser]
 Record = Callable[[float, Tensor], None]  # noise level, denoised images [B, C, H, W]
 
 
@@ -41,6 +44,7 @@ class Pair:
         classifier: Noise-conditional classifier, if it guides.
         vae: Hub name or folder of the VAE that decodes latents.
         compile: Compile the networks; see `Denoiser.optimize`.
+        copies: Networks made ready for sampling, by the network they are of; pairs of the same networks share them.
     """
 
     main: LoadedModel
@@ -50,6 +54,7 @@ class Pair:
     classifier: LoadedClassifier | None = None
     vae: str = SD_VAE
     compile: bool = False
+    copies: Copies = field(default_factory=WeakKeyDictionary, compare=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -147,12 +152,12 @@ class Pair:
 
     def alone(self) -> "Pair":
         """The main model without any guidance."""
-        return Pair(self.main, self.main_ref, vae=self.vae, compile=self.compile)
+        return Pair(self.main, self.main_ref, vae=self.vae, compile=self.compile, copies=self.copies)
 
     def guide_alone(self) -> "Pair":
         """The first guide as if it were the main model."""
         model, cfg = self.guides[0]
-        return Pair(model, cfg, vae=self.vae, compile=self.compile)
+        return Pair(model, cfg, vae=self.vae, compile=self.compile, copies=self.copies)
 
     def describe(self) -> dict[str, Any]:
         """Who makes these images, for manifests and ledgers: everything about the networks that changes a value."""
@@ -187,12 +192,18 @@ class Pair:
         module = getattr(self._parts.function, "module", None)
         return fingerprint(module) if isinstance(module, nn.Module) else None
 
+    def _ready(self, model: LoadedModel) -> Denoiser:
+        """A network made ready for sampling."""
+        if model.denoiser not in self.copies:
+            self.copies[model.denoiser] = model.denoiser.optimize(compile=self.compile)
+        return self.copies[model.denoiser]
+
     @cached_property
     def _parts(self) -> Parts:
         gradient = self.guidance.gradient
         return Parts(
-            main=(self.main.denoiser.optimize(compile=self.compile), self.main_ref),
-            guides=[(guide.denoiser.optimize(compile=self.compile), cfg) for guide, cfg in self.guides],
+            main=(self._ready(self.main), self.main_ref),
+            guides=[(self._ready(guide), cfg) for guide, cfg in self.guides],
             classifier=self.classifier.classifier if self.classifier else None,
             function=make_function(gradient, self.encoder.unit, self.device) if gradient.scale else None,
         )

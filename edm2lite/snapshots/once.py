@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -19,9 +20,7 @@ def one_at_a_time(path: str | os.PathLike, what: str) -> Iterator[None]:
         path: Lock file, made if need be.
         what: What is waited for, printed once.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as f:
+    with _open(Path(path)) as f:
         try:
             fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
@@ -29,6 +28,17 @@ def one_at_a_time(path: str | os.PathLike, what: str) -> Iterator[None]:
                 print(f"waiting for another process: {what}", file=sys.stderr, flush=True)
                 fcntl.lockf(f, fcntl.LOCK_EX)
         yield
+
+
+def _open(path: Path, attempts: int = 10) -> IO[str]:
+    """The lock file, made with its folder, which whoever ends may remove at this very moment."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+")
+    except (FileExistsError, FileNotFoundError):
+        if attempts == 1:
+            raise
+        return _open(path, attempts - 1)
 
 
 @contextmanager

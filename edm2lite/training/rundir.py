@@ -24,7 +24,7 @@ from edm2lite.training.slurm import check_tasks
 # What may differ between a run and its continuation, because the result does not depend on it.
 _FREE = {"run_dir", "estimate", "find_batch", "trainer", "logging", "watch"}
 _FREE |= {"data.num_workers", "data.path", "training.total_nimg"}
-_FREE |= {"training.batch_per_device", "training.activation_checkpointing"}
+_FREE |= {"training.batch_per_device", "training.activation_checkpointing", "training.attention"}
 _FREE |= {"training.checkpoint_nimg", "training.snapshot_nimg", "training.nonfinite_gradients", "training.loss_scaling"}
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edm2lite.errors import UserError
-from edm2lite.network.attention import BACKENDS, able_backends, attend, measure_backends, set_attention_backend
+from edm2lite.network.attention import able_backends, attend, set_attention_backend
 from edm2lite.network.layers import normalize
 from edm2lite.network.unet import Block
 from tests.conftest import tiny_denoiser
@@ -86,12 +86,6 @@ def test_every_block_gets_it_and_its_kernel_is_called(monkeypatch):
     set_attention_backend(net, "math")
     net(torch.randn(2, 1, 8, 8), 0.5)
     assert called and set(called) == {"math"}
-
-
-def test_backends_are_measured_where_they_work():
-    times = measure_backends([(1, 2, 16, 8), (2, 1, 4, 8)], torch.float32, CPU, repeats=1)
-    assert {"auto", "math"} <= set(times) <= {"auto", *BACKENDS} and "cudnn" not in times
-    assert all(seconds > 0 for seconds in times.values())
 
 
 @pytest.mark.slow

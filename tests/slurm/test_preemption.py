@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from edm2lite.snapshots.files import read_tensors
 from tests.conftest import TRAIN_OPTIONS
 from tests.slurm.cluster import PYTHON, SLURM
@@ -22,6 +24,7 @@ def logged_steps(run_dir):
     return len((run_dir / "metrics.csv").read_text().splitlines()) - 1 if (run_dir / "metrics.csv").exists() else 0
 
 
+@pytest.mark.slow
 def test_preempted_training_goes_on_and_ends_equal(cluster, tmp_path):
     (tmp_path / "empty.yaml").write_text("{}")
 

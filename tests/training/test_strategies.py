@@ -75,6 +75,7 @@ def runs(tmp_path_factory) -> dict[tuple[str, str], Path]:
     return directories | classifiers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), itertools.product(STRATEGIES, repeat=2))
 def test_every_strategy_and_every_change_of_strategy_ends_with_the_same_weights(first, second, runs):
     ours, alone = (final_state(runs[pair], TOTAL) for pair in ((first, second), ("one", "one")))
@@ -82,6 +83,7 @@ def test_every_strategy_and_every_change_of_strategy_ends_with_the_same_weights(
     assert len(list((runs[first, second] / "snapshots").iterdir())) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES[1:])
 def test_a_classifier_too(strategy, runs):
     ours, alone = (final_state(runs["classifier", s], TOTAL) for s in (strategy, "one"))
@@ -90,6 +92,7 @@ def test_a_classifier_too(strategy, runs):
     assert [float(n) for n in logs[0][:3]] == pytest.approx([float(n) for n in logs[1][:3]], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_sharded_and_whole_files_have_the_same_tensors(runs):
     alone, sharded = (final_state(runs[s, s], TOTAL) for s in ("one", "fsdp"))
     assert {k: (v.shape, v.dtype) for k, v in alone.items()} == {k: (v.shape, v.dtype) for k, v in sharded.items()}

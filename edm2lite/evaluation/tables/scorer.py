@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tqdm import tqdm
 
@@ -14,7 +15,7 @@ from edm2lite.evaluation.tables.ledger import Ledger
 from edm2lite.evaluation.tables.results import Result, Table
 from edm2lite.files import digest
 from edm2lite.sampling.describe import machine
-from edm2lite.sampling.pair import Pair, load_ref
+from edm2lite.sampling.pair import Copies, Pair, load_ref
 from edm2lite.snapshots.classifiers import load_classifier
 from edm2lite.snapshots.fetch import resolve
 from edm2lite.snapshots.load import LoadedModel
@@ -44,6 +45,7 @@ class Scorer:
         self.protocols = {metric: self.meter.protocol(metric) for metric in self.meter.metrics}
         self.ledger = Ledger(Path(cfg.outdir) / "results")
         self._models: dict[tuple, LoadedModel] = {}
+        self._copies: Copies = WeakKeyDictionary()  # of these, ready for sampling
         self._facts: dict[str, _Facts] = {}
 
     def table(self, results: list[Result]) -> Table:
@@ -135,6 +137,7 @@ class Scorer:
             else None,
             self.cfg.vae,
             self.cfg.compile,
+            self._copies,
         )
 
     def _parameters(self) -> int:
