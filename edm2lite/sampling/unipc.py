@@ -25,7 +25,8 @@ def sample_unipc(
     The predictor makes a step with the polynomial in ln sigma through the last three D; the corrector makes it again with the D
     found at its end, too, and the next step starts from its x, where D is not evaluated again. The paper's B(h) cancels: its
     coefficients are those that integrate a polynomial through as many D exactly (with two D it takes 1/2 instead, which
-    matters in the first two steps alone). Fourth order; num_steps evaluations of `denoise`; the step to 0 returns the denoised.
+    matters in the first two steps alone). Fourth order but for the first two steps; num_steps evaluations of `denoise`; the
+    step to 0 returns the denoised.
 
     Arguments, result and errors are those of `sample_heun`; it is deterministic.
     """

@@ -23,6 +23,7 @@ from edm2lite.training.learning_rate import learning_rate
 from edm2lite.training.outcomes import NonFiniteError, Outcomes
 from edm2lite.training.power_ema import PowerEMA
 from edm2lite.training.prepare import make_optimizer, training_values
+from edm2lite.training.tasks import step_values
 
 __all__ = ["EDM2Module", "NonFiniteError", "Start"]
 Start = Callable[["EDM2Module"], CheckpointInfo]
@@ -60,6 +61,7 @@ class EDM2Module(L.LightningModule):
         self.automatic_optimization = False
         self.net, self.cfg, self._start, self._interrupt = net, cfg, start, interrupt
         self.loss, self.nonfinite_gradients, self.signum = float("nan"), 0, 0
+        self._values: Callable[..., dict[str, Tensor]] = step_values
         self.began = CheckpointInfo(nimg=0)
 
     @property
@@ -131,6 +133,8 @@ class EDM2Module(L.LightningModule):
             sharded = isinstance(self.net, FSDPModule)  # else the gradients are the same on all ranks
             self.nonfinite_gradients += sum(outcome.zeroed) if sharded else outcome.zeroed[0]
             self.loss, self.signum = outcome.loss, outcome.signum or self.signum
+        if self.trainer.world_size == 1 and self._interrupt is not None:  # nobody else has to hear of it
+            self.signum = self._interrupt.signum or self.signum
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Accumulate the gradients of all micro-batches; ranks exchange them with the last. Returns `means`."""
