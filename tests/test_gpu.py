@@ -1,5 +1,6 @@
 """What a CUDA device must give: run with pytest -m gpu."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from edm2lite.config import (
     TrainerConfig,
     TrainingConfig,
 )
+from edm2lite.data.host import to_host
 from edm2lite.network.denoiser import Denoiser
 from edm2lite.network.unet import Block
 from edm2lite.sampling.pair import Pair, load_pair
@@ -103,6 +105,33 @@ def test_sampling_does_not_wait_for_the_device():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(images, expected)
+
+
+def test_a_copy_to_the_host_is_of_the_time_when_it_was_asked_for():
+    """Made behind a long queue, overwritten on the same stream, waited for in another thread."""
+    x = torch.zeros(1 << 22, device="cuda")
+    torch.cuda._sleep(10**8)
+    x.fill_(1)
+    copied = to_host(x)
+    x.zero_()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(copied).result()[0].eq(1).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_compiled_training_has_the_losses_of_eager_and_resumes(precision, tmp_path):
+    from edm2lite.training.fit import fit
+
+    losses = {}
+    for name, compile, totals in (("eager", False, [320]), ("compiled", True, [320]), ("resumed", True, [160, 320])):
+        for total in totals:
+            cfg = config(tmp_path / name, "one", total, compile=compile, precision=precision)
+            assert fit(replace(cfg, trainer=TrainerConfig(accelerator="gpu"))) == 0
+        rows = (tmp_path / name / "metrics.csv").read_text().splitlines()[1:]
+        losses[name] = torch.tensor([float(row.split(",")[1]) for row in rows])
+    tolerance = 1e-4 if precision == "fp32" else 2e-2
+    assert len(losses["eager"]) and (losses["eager"] - losses["compiled"]).abs().max() <= tolerance
+    assert (losses["resumed"] - losses["compiled"]).abs().max() <= tolerance
 
 
 def test_dropout_masks_are_those_of_the_cpu():

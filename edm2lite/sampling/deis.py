@@ -25,8 +25,8 @@ def sample_deis(
 
     In EDM's variables the ODE is dx/dsigma = e with e = (x - D(x; sigma)) / sigma, the noise. A step adds the exact integral
     of the polynomial through the last three e (2022, tAB-DEIS; in the first two steps, of lower order, there are but one and
-    two). The paper's polynomial is one in its time t; here it is one in ln sigma (diffusers' "logrho"): docs/solvers.md compares both. num_steps
-    evaluations of `denoise`; the step to 0 returns the denoised.
+    two). The paper's polynomial is one in its time t; here it is one in ln sigma (diffusers' "logrho"): docs/solvers.md
+    compares both. num_steps evaluations of `denoise`; the step to 0 returns the denoised.
 
     Arguments, result and errors are those of `sample_heun`; it is deterministic.
     """
