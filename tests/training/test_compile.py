@@ -20,11 +20,8 @@ RUNS: dict[str, tuple[str, int, dict[str, Any]]] = {  # strategy, images, change
     "eager": ("one", LONG, {}),
     "compiled": ("one", LONG, COMPILED),
     "short": ("one", HALF, COMPILED),
-    "micro-batches": ("one", HALF, COMPILED | {"batch_per_device": 8}),
-    "recomputing": ("one", HALF, COMPILED | {"activation_checkpointing": True}),
-    "ddp": ("ddp", HALF, COMPILED | {"batch_per_device": 4}),
-    "ddp recomputing": ("ddp", HALF, COMPILED | {"activation_checkpointing": True}),
-    "fsdp recomputing": ("fsdp", HALF, COMPILED | {"batch_per_device": 4}),
+    "ddp": ("ddp", HALF, COMPILED | {"batch_per_device": 4, "activation_checkpointing": True}),
+    "fsdp": ("fsdp", HALF, COMPILED | {"batch_per_device": 4}),  # recomputes, too
 }
 
 
