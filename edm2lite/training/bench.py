@@ -19,6 +19,7 @@ from edm2lite.network.attention import AUTO, able_backends
 from edm2lite.network.classifier import Network
 from edm2lite.network.energy import Energy
 from edm2lite.network.layers import normalize_weights_
+from edm2lite.network.unet import Block
 from edm2lite.snapshots.files import SnapshotInfo
 from edm2lite.training.gradients import mend_gradients_
 from edm2lite.training.memory import Peak, free
@@ -72,10 +73,11 @@ class Bench:
         self._batch = PositionDataset(dataset, cfg.training.seed, cfg.training.nu).__getitems__(list(range(share)))
 
     def able_backends(self) -> list[str]:
-        """Attention kernels that can compute this network here."""
+        """Attention kernels that can compute this network here; none, if nothing in it attends."""
         net = _build(self._info)
         prepare(net, replace(self.cfg.training, attention=AUTO), self.device)
-        return able_backends(net, self.device)
+        attends = any(isinstance(module, Block) and module.num_heads for module in net.modules())
+        return able_backends(net, self.device) if attends else []
 
     def measure(self, setting: Setting) -> Measured | None:
         """Speed and memory; None: memory ended."""

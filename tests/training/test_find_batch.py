@@ -112,3 +112,9 @@ def test_the_command_prints_and_writes_nothing(tmp_path):
     done = run_script("train.py", *TRAIN_OPTIONS, "--find_batch=true", f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 0 and "fastest: --training.batch_per_device" in done.stdout, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_kernels_are_tried_only_where_something_attends(tmp_path):
+    attending = config(tmp_path, "one", 160)
+    without = replace(attending, network=replace(attending.network, attn_resolutions=(), channels_per_head=64))
+    assert "math" in Bench(attending, 4).able_backends() and Bench(without, 4).able_backends() == []
