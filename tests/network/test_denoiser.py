@@ -79,7 +79,7 @@ def test_low_precision_stays_near_float32_and_returns_float32(dtype):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["cond", "uncond"])
+@pytest.mark.parametrize("name", ["cond"])
 def test_compiles_as_one_graph_and_matches_eager(name, published_net, golden):
     net, g = published_net(name), golden("network")
     labels = labels_of(g[f"{name}/labels"]) if f"{name}/labels" in g else None
