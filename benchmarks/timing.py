@@ -1,16 +1,14 @@
 """Time and memory of a call."""
 
-import ctypes
-import gc
-import re
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from edm2lite.training.memory import Peak, free
 
 K = TypeVar("K", bound=Hashable)
 
@@ -84,30 +82,14 @@ def memory_of(run: Callable[[], Any], device: torch.device) -> tuple[str, float 
     CUDA: everything allocated by torch at the peak, weights included. CPU: by how much the peak of the process's resident
     memory rose during the call, what was allocated before not included.
     """
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        run()
-        torch.cuda.synchronize(device)
-        return "peak allocated, MB", torch.cuda.max_memory_allocated(device) / 1e6
-    before = _reset_resident_peak()
-    run()
-    return "peak RSS grown, MB", None if before is None else max(0.0, _status("VmHWM") - before)
-
-
-def _reset_resident_peak() -> float | None:
-    """Give freed memory back to the system and set the highest resident size to the present one, which it returns."""
+    what = "peak allocated, MB" if device.type == "cuda" else "peak RSS grown, MB"
+    free(device)
+    peak = Peak(device)
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
-    except (OSError, AttributeError):
-        return None
-
-
-def _status(key: str) -> float:
-    """A size of this process in MB."""
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
+        peak.restart()
+    except OSError:
+        run()
+        return what, None
+    run()
+    synchronize(device)
+    return what, max(0, peak.bytes()) / 1e6

@@ -25,7 +25,7 @@ ALLOWED = {  # room -> rooms it may import, besides the base and itself
     "snapshots": {"network", "data"},
     "training": {"network", "data", "snapshots"},
     "sampling": {"network", "snapshots", "guidance", "data"},
-    "evaluation": {"sampling", "snapshots", "data"},
+    "evaluation": {"network", "sampling", "snapshots", "data"},
     "interop": {"network", "snapshots", "guidance", "sampling", "data"},
     "toy2d": {"network", "snapshots", "training", "guidance", "sampling", "evaluation"},
     "launch": {"cli", "sampling", "snapshots"},

@@ -27,7 +27,7 @@ from edm2lite.files import digest, write_json
 from edm2lite.progress import progress_bar
 from edm2lite.ranks import is_first_rank, parse_shard
 from edm2lite.sampling.describe import machine
-from edm2lite.sampling.pair import load_pair
+from edm2lite.sampling.pair import configured_pair
 from edm2lite.sampling.reading import open_images
 from edm2lite.snapshots.once import unless_another
 
@@ -203,16 +203,7 @@ def _files(path: str, batch_size: int) -> FileSource:
 
 
 def _pair_source(cfg: MetricsConfig) -> PairSource:
-    pair = load_pair(
-        cfg.main,
-        cfg.guide,
-        cfg.guidance,
-        device=cfg.device,
-        precision=cfg.precision,
-        vae=cfg.vae,
-        models=cfg.models,
-        compile=cfg.compile,
-    )
+    pair = configured_pair(cfg)
     return PairSource(pair, parse_seeds(cfg.seeds), cfg.sampler, cfg.batch_size, cfg.labels)
 
 

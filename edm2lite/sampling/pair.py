@@ -9,7 +9,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from edm2lite.config import SD_VAE, GuidanceConfig, GuideConfig, ModelRef, SamplerConfig, all_guides, plain
+from edm2lite.config import (
+    SD_VAE,
+    GuidanceConfig,
+    GuideConfig,
+    MetricsConfig,
+    ModelRef,
+    SampleConfig,
+    SamplerConfig,
+    all_guides,
+    plain,
+)
 from edm2lite.data.devices import pick_device
 from edm2lite.data.encoders import Encoder, make_encoder
 from edm2lite.errors import UserError
@@ -258,3 +268,11 @@ def load_ref(ref: ModelRef, device: torch.device, precision: str = "fp32", model
     model.denoiser.to(memory_format=torch.channels_last)
     model.denoiser.compute_dtype = compute_dtype(precision)
     return model
+
+
+def configured_pair(cfg: SampleConfig | MetricsConfig) -> Pair:
+    """The pair that a command names, with its precision, VAE and whether it is compiled; errors as of `load_pair`."""
+    return load_pair(
+        cfg.main, cfg.guide, cfg.guidance, device=cfg.device, precision=cfg.precision, vae=cfg.vae, models=cfg.models,
+        compile=cfg.compile,
+    )  # fmt: skip

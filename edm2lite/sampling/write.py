@@ -13,7 +13,7 @@ from edm2lite.sampling.generate import Samples, classes
 from edm2lite.sampling.look import write_looks
 from edm2lite.sampling.manifest import Manifest
 from edm2lite.sampling.outdir import check_outdir
-from edm2lite.sampling.pair import Pair, load_pair
+from edm2lite.sampling.pair import Pair, configured_pair
 from edm2lite.sampling.stores import Store, on_host, open_store
 
 
@@ -28,16 +28,7 @@ def sample(cfg: SampleConfig) -> None:
     """
     check_outdir(cfg.outdir)
     seeds, shard, outdir = parse_seeds(cfg.seeds), parse_shard(cfg.shard), Path(cfg.outdir)
-    pair = load_pair(
-        cfg.main,
-        cfg.guide,
-        cfg.guidance,
-        device=cfg.device,
-        precision=cfg.precision,
-        vae=cfg.vae,
-        models=cfg.models,
-        compile=cfg.compile,
-    )
+    pair = configured_pair(cfg)
     pair.check(cfg.label, cfg.labels)
     manifest, store = Manifest(cfg, pair), open_store(outdir, cfg.format, cfg.latents)
     with room_on_disk(outdir):

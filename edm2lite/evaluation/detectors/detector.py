@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from edm2lite.evaluation.detectors.precision import DTYPES
+from edm2lite.network.precision import DTYPES
 
 
 class Detector(nn.Module, ABC):

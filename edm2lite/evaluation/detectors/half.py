@@ -9,7 +9,7 @@ from torch import nn
 from edm2lite.errors import UserError
 from edm2lite.evaluation.detectors.custom import Custom
 from edm2lite.evaluation.detectors.detector import Detector
-from edm2lite.evaluation.detectors.precision import DTYPES
+from edm2lite.network.precision import DTYPES
 
 D = TypeVar("D", bound=Detector)
 

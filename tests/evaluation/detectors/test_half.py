@@ -9,8 +9,8 @@ from edm2lite.evaluation.detectors.custom import load_custom
 from edm2lite.evaluation.detectors.dinov2 import DINOv2
 from edm2lite.evaluation.detectors.half import halved
 from edm2lite.evaluation.detectors.inception import Inception
-from edm2lite.evaluation.detectors.precision import DTYPES
 from edm2lite.evaluation.detectors.small import load_classifier
+from edm2lite.network.precision import DTYPES
 from tests.evaluation.detectors.random_weights import random_images, randomise
 from tests.evaluation.detectors.test_dinov2 import TINY
 
