@@ -61,11 +61,8 @@ def _train(cfg: TrainConfig) -> int | None:
 
             watcher = PairWatcher(cfg)
         from edm2lite.training.fit import fit
-        from edm2lite.training.together import part
 
-        status = fit(cfg, interrupt, watcher)
-        part()
-        return status
+        return fit(cfg, interrupt, watcher)
 
 
 def _sample(cfg: SampleConfig) -> int | None:

@@ -1,5 +1,6 @@
 """What the ranks of a training do together."""
 
+import atexit
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
@@ -37,8 +38,9 @@ def on_rank_zero(trainer: L.Trainer, do: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def part() -> None:
-    """Leave the process group, before the process ends: its threads can abort an interpreter that exits."""
+@atexit.register
+def _part() -> None:
+    """Leave the process group before the process ends, well or badly: its threads can abort an interpreter that exits."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -100,9 +100,9 @@ def test_peak_memory_of_the_process():
 def test_a_real_measurement(tmp_path):
     """Twice the images at a time need more memory, recomputing less; a step is a training step."""
     cfg = config(tmp_path / "run", "one", 320)
-    cfg = replace(cfg, network=replace(cfg.network, model_channels=64))
-    bench = Bench(cfg, 512)
-    few, many, again = (bench.measure(setting) for setting in (Setting(64), Setting(512), Setting(512, recompute=True)))
+    cfg = replace(cfg, network=replace(cfg.network, model_channels=32))
+    bench = Bench(cfg, 256)
+    few, many, again = (bench.measure(setting) for setting in (Setting(32), Setting(256), Setting(256, recompute=True)))
     assert few and many and again and few.memory < again.memory < many.memory
     assert all(measured.speed > 0 for measured in (few, many, again))
 

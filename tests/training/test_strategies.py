@@ -21,13 +21,16 @@ HALF, TOTAL, BATCH = 160, 320, 16  # 10 and 20 steps
 STRATEGIES = ("one", "ddp", "fsdp")
 
 
-def config(run_dir: Path, strategy: str, total: int, task: str = "denoiser", **changes: Any) -> TrainConfig:
+def config(
+    run_dir: Path, strategy: str, total: int, task: str = "denoiser", levels: int = 2, **changes: Any
+) -> TrainConfig:
     """The run with one strategy; the sharded one splits its micro-batches and recomputes activations, too.
 
-    `changes` are of the recipe.
+    The network attends at the last of its `levels`; `changes` are of the recipe.
     """
+    mult, attn = tuple(range(1, levels + 1)), (16 >> levels,)
     network = NetworkConfig(
-        model_channels=8, channel_mult=(1, 2), num_blocks=1, attn_resolutions=(4,), channels_per_head=8, dropout=0.1
+        model_channels=8, channel_mult=mult, num_blocks=1, attn_resolutions=attn, channels_per_head=8, dropout=0.1
     )
     sharded = strategy == "fsdp"
     recipe: dict[str, Any] = {
