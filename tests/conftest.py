@@ -96,7 +96,7 @@ def tiny_run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def caches(tmp_path_factory) -> None:
-    """Detectors trained by tests go to a folder of their own, shared by the scripts they start; compiled code to one of all tests."""
+    """Detectors trained by tests go to a folder of this process and the scripts it starts, compiled code to one for all."""
     os.environ["EDM2LITE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     base = tmp_path_factory.getbasetemp()
     every = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
