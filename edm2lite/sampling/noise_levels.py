@@ -31,7 +31,7 @@ def choose_levels(
         return karras_sigmas(num_steps, sigma_min, sigma_max, rho)
     levels = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").tolist()
     check_sigmas("sigmas", levels)
-    return torch.tensor([*levels, 0.0], dtype=torch.float64)
+    return torch.tensor([*levels, 0.0], dtype=torch.float64, device="cpu")
 
 
 def karras_sigmas(num_steps: int, sigma_min: float = 0.002, sigma_max: float = 80, rho: float = 7) -> Tensor:
@@ -40,7 +40,7 @@ def karras_sigmas(num_steps: int, sigma_min: float = 0.002, sigma_max: float = 8
     sigma_i = (sigma_max^(1/rho) + i/(N-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho for i < N = num_steps.
 
     Returns:
-        float64 [num_steps + 1], falling from sigma_max to sigma_min, then 0.
+        float64 [num_steps + 1] on the CPU, falling from sigma_max to sigma_min, then 0.
 
     Raises:
         UserError: Unless num_steps >= 2, 0 < sigma_min < sigma_max and rho > 0.
@@ -51,7 +51,7 @@ def karras_sigmas(num_steps: int, sigma_min: float = 0.002, sigma_max: float = 8
         raise UserError(f"sigma_min is {sigma_min} and sigma_max {sigma_max}; choose 0 < sigma_min < sigma_max")
     if rho <= 0:
         raise UserError(f"rho is {rho}; it must be positive (EDM uses 7)")
-    i = torch.arange(num_steps, dtype=torch.float64) / (num_steps - 1)
+    i = torch.arange(num_steps, dtype=torch.float64, device="cpu") / (num_steps - 1)
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     sigmas = (high + i * (low - high)) ** rho
-    return torch.cat([sigmas, torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([sigmas, sigmas.new_zeros(1)])

@@ -31,15 +31,16 @@ class SeededStreams:
 
     def randn(self, shape: Sequence[int]) -> Tensor:
         """Unit normals, float32 [B, *shape]."""
-        return torch.stack([torch.randn(list(shape), generator=g) for g in self.generators]).to(self.device)
+        return torch.stack([torch.randn(list(shape), generator=g, device="cpu") for g in self.generators]).to(self.device)
 
     def randint(self, high: int) -> Tensor:
         """Uniform integers below `high`, int64 [B]."""
-        return torch.stack([torch.randint(high, [], generator=g) for g in self.generators]).to(self.device)
+        return torch.stack([torch.randint(high, [], generator=g, device="cpu") for g in self.generators]).to(self.device)
 
     def randn_like(self, x: Tensor) -> Tensor:
         """Unit normals like x, [B, ...]."""
-        return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.generators]).to(x.device)
+        drawn = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype, device="cpu") for g in self.generators]
+        return torch.stack(drawn).to(x.device)
 
     def keys(self) -> Tensor:
         """Keys of dropout masks, int64 [B]."""

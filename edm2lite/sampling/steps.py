@@ -15,7 +15,7 @@ def bind(
     The denoiser gets sigma as a 0-dim tensor of `dtype` on the CPU, whatever the device of x: weights of guidance read its
     value, and reading it from a GPU would wait for the GPU at every step.
     """
-    return lambda x, sigma: denoise(x, torch.tensor(sigma, dtype=dtype), labels).to(dtype)
+    return lambda x, sigma: denoise(x, torch.tensor(sigma, dtype=dtype, device="cpu"), labels).to(dtype)
 
 
 def make_churn(

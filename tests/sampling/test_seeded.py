@@ -31,3 +31,11 @@ def test_fresh_noise_follows_the_seed_too():
     for _ in range(3):
         x = a.randn((1, 2, 2))
         assert torch.equal(b.randn_like(x[:1]), x[2:])
+
+
+def test_torchs_default_device_does_not_matter():
+    expected = seeded_noise([1, 2], (1, 8, 8), 10)
+    with torch.device("meta"):
+        drawn = seeded_noise([1, 2], (1, 8, 8), 10)
+        fresh = SeededStreams([1, 2]).randn_like(expected[0])
+    assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True)) and fresh.device.type == "cpu"

@@ -122,3 +122,12 @@ def test_no_solver_waits_for_the_gpu(name):
         solver(name)(lambda x, sigma, labels: x * float(1 / (1 + sigma**2)), noise, num_steps=5, **RANDOM.get(name, {}))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_torchs_default_device_does_not_matter(solver):
+    cfg, noise = SamplerConfig(solver=solver, num_steps=4), torch.ones(1, 1, 2, 2)
+    expected = solve(cfg, lambda x, sigma, labels: x / (1 + sigma**2), noise, randn_like=torch.ones_like)
+    with torch.device("meta"):
+        images = solve(cfg, lambda x, sigma, labels: x / (1 + sigma**2), noise, randn_like=torch.ones_like)
+    assert torch.equal(images, expected)
