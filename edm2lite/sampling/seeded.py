@@ -31,11 +31,13 @@ class SeededStreams:
 
     def randn(self, shape: Sequence[int]) -> Tensor:
         """Unit normals, float32 [B, *shape]."""
-        return torch.stack([torch.randn(list(shape), generator=g, device="cpu") for g in self.generators]).to(self.device)
+        drawn = [torch.randn(list(shape), generator=g, device="cpu") for g in self.generators]
+        return torch.stack(drawn).to(self.device)
 
     def randint(self, high: int) -> Tensor:
         """Uniform integers below `high`, int64 [B]."""
-        return torch.stack([torch.randint(high, [], generator=g, device="cpu") for g in self.generators]).to(self.device)
+        drawn = [torch.randint(high, [], generator=g, device="cpu") for g in self.generators]
+        return torch.stack(drawn).to(self.device)
 
     def randn_like(self, x: Tensor) -> Tensor:
         """Unit normals like x, [B, ...]."""
