@@ -151,7 +151,7 @@ def test_the_options_are_shared(bench):
 
 SCRIPTS = {
     "train_step": ["--size", "digits", "--batch", "8", "--steps", "1"],
-    "sampling": ["--pair", "tiny+tiny", "--data", "64", "--batch", "2", "--steps", "4", "--dtype", "fp32,bf16", "--compile"],
+    "sampling": ["--pair", "tiny+tiny", "--data", "64", "--batch", "2", "--steps", "4", "--dtype", "bf16", "--compile"],
     "features": ["--detectors", "digits", "--images", "64"],
     "decoder": ["--side", "2", "--images", "1"],
     "ema": ["--snapshots", "3"],

@@ -86,13 +86,3 @@ def test_every_block_gets_it_and_its_kernel_is_called(monkeypatch):
     set_attention_backend(net, "math")
     net(torch.randn(2, 1, 8, 8), 0.5)
     assert called and set(called) == {"math"}
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_as_one_graph_with_a_chosen_backend():
-    net = tiny_denoiser().requires_grad_(True)
-    set_attention_backend(net, "flash")
-    x = torch.randn(2, 1, 8, 8)
-    compiled = torch.compile(net, fullgraph=True)
-    torch.testing.assert_close(compiled(x, 0.5), net(x, 0.5), rtol=1e-5, atol=1e-5)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from edm2lite.network.attention import set_attention_backend
 from edm2lite.network.denoiser import scalings
 from tests.conftest import tiny_denoiser
 
@@ -77,24 +78,14 @@ def test_low_precision_stays_near_float32_and_returns_float32(dtype):
     assert (out - exact).abs().max() < (0.01 if dtype == torch.float16 else 0.08)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["cond"])
-def test_compiles_as_one_graph_and_matches_eager(name, published_net, golden):
-    net, g = published_net(name), golden("network")
-    labels = labels_of(g[f"{name}/labels"]) if f"{name}/labels" in g else None
-    x, sigma = g[f"{name}/x"], g[f"{name}/sigma"]
-    compiled = torch.compile(net, fullgraph=True)
-    torch.testing.assert_close(compiled(x, sigma, labels), net(x, sigma, labels), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_gradients_with_dropout_match_eager():
+def test_as_one_graph_gradients_with_dropout_and_a_chosen_backend_are_those_of_eager():
+    """Without inductor's kernels, which take a minute to compile: tests/training/test_compile.py has them."""
     grads = []
     for compiled in (False, True):
         net = tiny_denoiser(label_dim=3, dropout=0.2).requires_grad_(True)
-        run = torch.compile(net, fullgraph=True) if compiled else net
+        set_attention_backend(net, "flash")
+        run = torch.compile(net, fullgraph=True, backend="aot_eager") if compiled else net
         torch.manual_seed(1)
         x, labels, keys = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]), torch.arange(4)
         run(x, torch.full((4,), 0.7), labels, (0.2, keys)).square().sum().backward()

@@ -302,7 +302,7 @@ def test_a_halved_batch_is_in_the_manifest(tiny_run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("form", ["png", "zip", "npz"])
 def test_processes_of_which_one_is_killed(form, tiny_run, tmp_path):
     """kill -9 of one of three leaves its remainder, which the same command on two makes; the bytes are those of one process."""
-    command = ["sample.py", f"--main.path={tiny_run}", "--seeds=0-399", "--sampler.num_steps=8", "--batch_size=4"]
+    command = ["sample.py", f"--main.path={tiny_run}", "--seeds=0-299", "--sampler.num_steps=8", "--batch_size=4"]
     command += ["--device=cpu", f"--format={form}", "--outdir"]
     assert run_script(*command, tmp_path / "one").returncode == 0
     out = tmp_path / "out"
@@ -317,7 +317,7 @@ def test_processes_of_which_one_is_killed(form, tiny_run, tmp_path):
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 2 and "1 of 3 processes ended early (process 1: signal 9)" in errors
     held = len(open_store(out, form, False).held())
-    assert 266 < held < 400 and status(out) == "incomplete"
+    assert 200 < held < 300 and status(out) == "incomplete"
     done = run_script(*command, out, "--devices=2")
     assert done.returncode == 0, done.stderr
     assert files(out) == files(tmp_path / "one")

@@ -15,14 +15,14 @@ from tests.training.test_strategies import BATCH, HALF, config, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 LONG = 200 * BATCH
-SMALL = {"levels": 1}  # up and down are compiled in tests/network
-COMPILED = SMALL | {"compile": True, "batch_per_device": 8, "activation_checkpointing": True}  # DDP runs the same code
+SMALL = {"levels": 1}  # up and down are compiled for sampling, in tests/network
+COMPILED = SMALL | {"compile": True, "batch_per_device": 8}  # which is all of a rank's share: the same code again
 RUNS: dict[str, tuple[str, int, dict[str, Any]]] = {  # strategy, images, changes of the recipe
     "eager": ("one", LONG, SMALL),
     "compiled": ("one", LONG, COMPILED),
     "short": ("one", HALF, COMPILED),
     "ddp": ("ddp", HALF, COMPILED),
-    "fsdp": ("fsdp", HALF, COMPILED | {"batch_per_device": 4}),
+    "fsdp": ("fsdp", HALF, COMPILED | {"batch_per_device": 4}),  # recomputes, too
 }
 
 

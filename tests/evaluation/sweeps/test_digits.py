@@ -19,7 +19,7 @@ def command(tiny_run, folder, *options):
     return [
         sys.executable, ROOT / "evaluate.py", "sweep", "--main.path", tiny_run, "--guide.path", tiny_run, "--guide.nimg=160",
         "--main_ema=[0.05,0.1]", "--guide_ema=[0.05,0.08,0.1]", "--weights=[1.5,2.0]", "--sampler.num_steps=3",
-        "--batch_size=25", "--rungs=[50,200,400]", "--blocks=2", "--device=cpu", f"--ref={folder}/ref.npz",
+        "--batch_size=25", "--rungs=[25,100,200]", "--blocks=2", "--device=cpu", f"--ref={folder}/ref.npz",
         f"--outdir={folder}/out", f"--features={folder}/features", *options,
     ]  # fmt: skip
 
@@ -46,9 +46,9 @@ def test_a_sweep_of_two_workers_is_killed_and_resumed(tiny_run, tmp_path):
     assert done.returncode == 0, done.stderr
     table = read_table(tmp_path / "out")
     search, fresh = (found.mean(table.first) for found in (table.best(True), table.confirmed[True]))
-    printed = re.search(r"search score FD ([\d.]+) .*\(N = 2 x 400\), fresh seeds ([\d.]+) ", done.stdout)
+    printed = re.search(r"search score FD ([\d.]+) .*\(N = 2 x 200\), fresh seeds ([\d.]+) ", done.stdout)
     assert [float(number) for number in printed.groups()] == [round(search, 3), round(fresh, 3)]
-    assert done.stdout.count("search grid: 12 points with 50 images") == 1
+    assert done.stdout.count("search grid: 12 points with 25 images") == 1
     assert (tmp_path / "out" / "heatmap-ema.png").stat().st_size > 5000
     other = subprocess.run(command(tiny_run, tmp_path, "--first_seed=7"), env=env, capture_output=True, text=True)
     assert other.returncode == 2 and "first_seed 0, now 7" in other.stderr and other.stderr.count("\n") == 1
