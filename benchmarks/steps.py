@@ -64,12 +64,18 @@ def endless(dataset: ImageArrays, cfg: TrainingConfig, workers: int, device: tor
         yield Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
 
+def sample_averages(averages: dict[float, list[torch.Tensor]]) -> torch.Tensor:
+    """The first elements of every tensor of every EMA profile, on the CPU: few enough for the largest network."""
+    return torch.cat([tensor.flatten()[:64].double().cpu() for profile in averages.values() for tensor in profile])
+
+
 @dataclass
 class Timed:
     """Of one training.
 
     Attributes:
         losses: Of the first steps, float32.
+        moved: `sample_averages` after those steps, less what it was before.
         trainer: Seconds of so many steps, everything in them, turn by turn.
         bare: Likewise of the training step alone, on a batch that is there.
         other: Likewise of `other`, called after each turn of the trainer's; None: there was none.
@@ -79,6 +85,7 @@ class Timed:
     """
 
     losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    moved: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     trainer: Spread = Spread((0.0,))
     bare: Spread = Spread((0.0,))
     other: Spread | None = None
@@ -106,6 +113,8 @@ class Clock(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == 0:
+            assert isinstance(pl_module, EDM2Module)
+            self.timed.moved = -sample_averages(pl_module.ema.averages)
             synchronize(pl_module.device)
             self._start = time.perf_counter()
 
@@ -119,6 +128,8 @@ class Clock(L.Callback):
         if len(self._losses) < self.count:
             self._losses.append(pl_module.means["loss"].clone())
         after = batch_idx + 1 - self.count  # the compared steps warm up
+        if after == 0:
+            self.timed.moved += sample_averages(pl_module.ema.averages)
         if after < 0 or after % self.steps:
             return
         synchronize(pl_module.device)
@@ -163,7 +174,7 @@ def real_path(
         dataset: What it is trained on.
         steps: Of one turn.
         repeats: Turns.
-        losses: Steps whose loss is kept; they warm up.
+        losses: Steps that are compared, by their losses and by how they move the EMA; they warm up.
         other: What has a turn after each, to be timed, too.
         inspect: Called with one bare step at the end, for a profiler.
     """

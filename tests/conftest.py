@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,12 @@ def caches(tmp_path_factory) -> None:
     base = tmp_path_factory.getbasetemp()
     every = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(every / "compiled")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """As in a terminal; a shell starts what goes on in its background without."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

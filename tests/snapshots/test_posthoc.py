@@ -128,7 +128,12 @@ def live_bytes():
     """Bytes of all float32 tensors in memory besides views."""
     storages = {}
     for tensor in gc.get_objects():
-        if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu" and tensor.dtype == torch.float32:
+        if type(tensor) not in (
+            torch.Tensor,
+            torch.nn.Parameter,
+        ):  # of others, fake ones among them, torch.compile keeps some
+            continue
+        if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
             storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
     return sum(storages.values())
 
