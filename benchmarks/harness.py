@@ -22,6 +22,7 @@ import torch
 from device import describe, matmul_peak, release_memory
 from timing import Spread, number
 
+from edm2lite.data.devices import out_of_memory
 from edm2lite.files import write_json, write_text
 
 
@@ -100,10 +101,11 @@ class Report:
             return self.skip(what, "no time left")
         try:
             run()
-        except torch.OutOfMemoryError:  # a finding
-            self.skip(what, "out of memory")
         except Exception as e:
-            self._broken(what, e)
+            if isinstance(e, RuntimeError) and out_of_memory(e):
+                self.skip(what, "out of memory")  # a finding
+            else:
+                self._broken(what, e)
         if release:
             release_memory(self.device)
         return None

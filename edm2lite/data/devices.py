@@ -9,6 +9,8 @@ from edm2lite.ranks import local_rank
 def pick_device(name: str) -> torch.device:
     """A device by name; "cuda" is the GPU of this process's place on its machine, and "auto" too if there is one, else cpu.
 
+    A GPU becomes the current one, so that libraries that name none do not open another.
+
     Raises:
         UserError: If the device is not there.
     """
@@ -20,4 +22,15 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as e:
         raise UserError(f"device {name!r} is not available here ({str(e).splitlines()[0]}); try cpu or auto") from e
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether it says so; also of the CPU's allocator, which has no exception of its own, and of libraries that hide it.
+
+    cuDNN tries its algorithms one after the other, and finds none if none has memory to work in.
+    """
+    hidden = ("can't allocate memory", "unable to find an engine", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in hidden)

@@ -69,14 +69,22 @@ class _Clock:
             torch._dynamo.on_compile_start(self._start)
             torch._dynamo.on_compile_end(self._end)
 
-    def _start(self, *_: object) -> None:
+    def _start(self, *about: object) -> None:
+        if _records(about):
+            return
         if self.what != self._said:
             folder = os.environ["TORCHINDUCTOR_CACHE_DIR"]
             print(f"compiling {self.what}; kept for the next time in {folder}", file=sys.stderr)
         self._said, self._started = self.what, time.perf_counter()
 
-    def _end(self, *_: object) -> None:
-        print(f"compiled {self.what} in {time.perf_counter() - self._started:.0f} s", file=sys.stderr)
+    def _end(self, *about: object) -> None:
+        if not _records(about):
+            print(f"compiled {self.what} in {time.perf_counter() - self._started:.0f} s", file=sys.stderr)
+
+
+def _records(about: tuple[object, ...]) -> bool:
+    """Whether torch tells of a CUDA graph that it records, which is no compiling."""
+    return "CUDAGRAPH_RECORDING" in repr(about)
 
 
 _CLOCK = _Clock()

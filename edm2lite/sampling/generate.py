@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from edm2lite.config import SamplerConfig
+from edm2lite.data.devices import out_of_memory
 from edm2lite.errors import UserError
 from edm2lite.guidance.wrapper import Denoise
 from edm2lite.sampling.seeded import SeededStreams
 from edm2lite.sampling.solve import solve
+from edm2lite.snapshots.files import first_line
 
 
 class Samples(NamedTuple):
@@ -66,7 +68,7 @@ def generate(
     Raises:
         UserError: If images are not finite, or memory runs out with half the batch, too.
     """
-    start, halved = 0, False
+    start, halved, said = 0, False, ""
     while start < len(seeds):
         batch = list(seeds[start : start + job.batch_size])
         try:
@@ -74,12 +76,14 @@ def generate(
         except RuntimeError as e:
             if not out_of_memory(e):
                 raise
-            samples = None  # outside of the handler the traceback no longer holds the tensors
+            samples, said = None, first_line(e)  # outside of the handler the traceback no longer holds the tensors
         if samples is not None:
             yield samples
             start += len(batch)
         elif halved or job.batch_size == 1:
-            raise UserError(f"out of memory with batch_size {job.batch_size}; set a smaller --batch_size")
+            raise UserError(
+                f"out of memory with batch_size {job.batch_size}; set a smaller --batch_size (torch said: {said})"
+            )
         else:
             job, halved = replace(job, batch_size=(job.batch_size + 1) // 2), True
             print(f"out of memory: batch_size is now {job.batch_size}; images agree with others to rounding only")
@@ -123,11 +127,6 @@ def classes(
         streams.randn(shape)  # comes before the label in each stream
         found |= zip(some, _labels(streams, some, label_dim, label, labels).tolist(), strict=True)
     return found
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether it says so; also of the CPU's allocator, which has no exception of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def check_label(label: int | None, label_dim: int) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from edm2lite.config import TrainConfig
 from edm2lite.data.datasets import load_dataset
+from edm2lite.data.devices import out_of_memory
 from edm2lite.data.positions import Batch, PositionDataset
 from edm2lite.network.attention import AUTO, able_backends
 from edm2lite.network.classifier import Network
@@ -84,7 +85,9 @@ class Bench:
         free(self.device)
         try:
             return self._measure(setting)
-        except torch.OutOfMemoryError:
+        except RuntimeError as e:
+            if not out_of_memory(e):
+                raise
             return None
 
     def _measure(self, setting: Setting) -> Measured:

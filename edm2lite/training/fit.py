@@ -21,6 +21,7 @@ from edm2lite.training.prepare import prepare
 from edm2lite.training.rundir import RunDir, preflight
 from edm2lite.training.slurm import in_batch_job, requeue, under_slurm
 from edm2lite.training.start import Start
+from edm2lite.training.together import abandon
 from edm2lite.training.trainer import PositionData, check_devices, make_trainer, training_device
 from edm2lite.training.watch import Watch, Watcher
 
@@ -76,6 +77,9 @@ def _fit(
         trainer.fit(module, datamodule=PositionData(dataset, cfg))
     except SystemExit as e:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from e
+    except Exception:
+        abandon()
+        raise
     return _end(cfg, run, module, checkpoints.stopped_by)
 
 

@@ -38,16 +38,26 @@ def on_rank_zero(trainer: L.Trainer, do: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
+def _in_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 @atexit.register
 def _part() -> None:
     """Leave the process group before the process ends, well or badly: its threads can abort an interpreter that exits."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _in_group():
         torch.distributed.destroy_process_group()
+
+
+def abandon() -> None:
+    """Leave the process group at once, where this rank failed: NCCL's orderly end waits for ranks that may wait for it."""
+    if _in_group() and "nccl" in torch.distributed.get_backend():
+        torch.distributed.distributed_c10d._abort_process_group()
 
 
 def reduce_(tensor: Tensor, operation: str) -> Tensor:
     """Sum ("SUM") or largest value ("MAX") over all ranks, in place. A collective; Lightning's adds a barrier."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _in_group():
         torch.distributed.all_reduce(tensor, getattr(torch.distributed.ReduceOp, operation))
     return tensor
 
@@ -58,7 +68,7 @@ def sum_later(tensor: Tensor) -> Callable[[], Any]:
     A collective. On CUDA the sum is copied to memory that the device writes by itself.
     """
     work = None
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _in_group():
         work = torch.distributed.all_reduce(tensor, async_op=True)
     if tensor.device.type != "cuda":
         return lambda: _after(work.wait if work else None, tensor)
@@ -78,7 +88,7 @@ def _after(wait: Callable[[], Any] | None, tensor: Tensor) -> Any:
 
 def everyones(value: T) -> list[T]:
     """What each rank has, on every rank; small plain data. A collective."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not _in_group():
         return [value]
     values: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)

@@ -113,5 +113,6 @@ def _quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*", ".*isinstance.treespec.*", ".*`max_epochs` was not set.*", ".*`srun` command is.*",
+        ".*GPU available but not used.*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message=message)

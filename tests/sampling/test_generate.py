@@ -75,6 +75,7 @@ class Memory:
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
 ]
 
 
@@ -90,7 +91,8 @@ def test_out_of_memory_halves_the_batch_once_and_says_so(error, capsys):
 
 
 def test_out_of_memory_twice_is_an_error_with_the_way_out():
-    with pytest.raises(UserError, match="out of memory with batch_size 2; set a smaller --batch_size"):
+    said = r"out of memory with batch_size 2; set a smaller --batch_size \(torch said: CUDA out of memory\)"
+    with pytest.raises(UserError, match=said):
         list(generate(job(Memory(1, ERRORS[0]), batch_size=4), range(5)))
 
 

@@ -113,12 +113,13 @@ def test_a_configuration_reaches_its_solver(name, settings):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @EVERY
 def test_no_solver_waits_for_the_gpu(name):
     noise = unit(2, 1, 4, 4).cuda()
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         solver(name)(lambda x, sigma, labels: x * float(1 / (1 + sigma**2)), noise, num_steps=5, **RANDOM.get(name, {}))
     finally:
         torch.cuda.set_sync_debug_mode("default")

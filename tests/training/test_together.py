@@ -3,6 +3,13 @@
 import subprocess
 import sys
 
+import lightning as L
+import pytest
+from torch import distributed
+
+from edm2lite.training.fit import fit
+from tests.training.test_strategies import config
+
 END = """
 import atexit
 from pathlib import Path
@@ -25,3 +32,19 @@ def test_a_process_ends_its_threads_of_gloo_before_the_interpreter():
     """Else they can abort it (exit status -6), when they hold a tensor for longer than Python lives."""
     done = subprocess.run([sys.executable, "-c", END], capture_output=True, text=True, timeout=100)
     assert done.stdout.split() == ["True", "False", "0"], done.stderr
+
+
+@pytest.mark.parametrize(("backend", "aborted"), [("nccl", 1), ("gloo", 0)])
+def test_a_rank_that_fails_waits_for_no_other(backend, aborted, tmp_path, monkeypatch):
+    calls = []
+
+    def fail(trainer, *args, **kwargs):
+        monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed, "get_backend", lambda: backend)
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(distributed.distributed_c10d, "_abort_process_group", lambda: calls.append(1))
+    monkeypatch.setattr(L.Trainer, "fit", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        fit(config(tmp_path / "run", "one", 160))
+    assert len(calls) == aborted
