@@ -22,8 +22,8 @@ import torch
 from device import describe, matmul_peak, release_memory
 from timing import Spread, number
 
-from edm2lite.data.devices import out_of_memory
 from edm2lite.files import write_json, write_text
+from edm2lite.memory import out_of_memory
 
 
 @dataclass(frozen=True)

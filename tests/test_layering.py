@@ -14,6 +14,7 @@ BASE = {
     "plugins",
     "pool",
     "lazy",
+    "memory",
     "progress",
     "ranks",
     "__init__",

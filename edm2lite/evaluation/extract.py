@@ -10,7 +10,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from edm2lite.background import Behind
-from edm2lite.data.devices import out_of_memory
 from edm2lite.data.host import to_host
 from edm2lite.data.prepare.workspace import room_on_disk
 from edm2lite.errors import UserError
@@ -20,6 +19,7 @@ from edm2lite.evaluation.metrics.scoring import NO_LABELS
 from edm2lite.evaluation.shards import FeatureStore, Writer
 from edm2lite.evaluation.sources import Batch, Source
 from edm2lite.interrupt import sigterm_unwinds
+from edm2lite.memory import out_of_memory
 
 
 def extract(

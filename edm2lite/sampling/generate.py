@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from edm2lite.config import SamplerConfig
-from edm2lite.data.devices import out_of_memory
-from edm2lite.errors import UserError
+from edm2lite.errors import UserError, first_line
 from edm2lite.guidance.wrapper import Denoise
+from edm2lite.memory import out_of_memory
 from edm2lite.sampling.seeded import SeededStreams
 from edm2lite.sampling.solve import solve
-from edm2lite.snapshots.files import first_line
 
 
 class Samples(NamedTuple):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edm2lite.config import NetworkConfig, Nimg
 from edm2lite.data.encoders import make_encoder
-from edm2lite.errors import UserError, unknown_name
+from edm2lite.errors import UserError, first_line, unknown_name
 from edm2lite.files import atomic_path
 from edm2lite.network.classifier import Classifier, Network
 from edm2lite.network.denoiser import Denoiser
@@ -194,8 +194,3 @@ def _unreadable(path: str | os.PathLike, error: Exception) -> UserError:
     if not Path(path).is_file():
         return UserError(f"{path}: there is no such snapshot file; check the path")
     return UserError(f"{path} is damaged or no safetensors file ({first_line(error)}); copy or train it again")
-
-
-def first_line(error: Exception) -> str:
-    """An exception's text, short enough for one line."""
-    return " ".join(str(error).split())[:200]

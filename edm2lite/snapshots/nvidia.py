@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from edm2lite.data.encoders import VAE_STATISTICS, make_encoder
-from edm2lite.errors import UserError, unknown_name
-from edm2lite.snapshots.files import SnapshotInfo, first_line, network_config
+from edm2lite.errors import UserError, first_line, unknown_name
+from edm2lite.snapshots.files import SnapshotInfo, network_config
 from edm2lite.snapshots.nvidia_pickle import PublishedSnapshot, read_nvidia_pickle
 from edm2lite.snapshots.published import NVIDIA_LICENCE, parse_file_name
 

@@ -14,8 +14,8 @@ import torch
 
 from edm2lite.config import TrainConfig
 from edm2lite.data.datasets import load_dataset
-from edm2lite.data.devices import out_of_memory
 from edm2lite.data.positions import Batch, PositionDataset
+from edm2lite.memory import out_of_memory
 from edm2lite.network.attention import AUTO, able_backends
 from edm2lite.network.classifier import Network
 from edm2lite.network.energy import Energy

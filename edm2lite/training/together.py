@@ -9,9 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from edm2lite.errors import UserError
+from edm2lite.errors import UserError, first_line
 from edm2lite.interrupt import Interrupt
-from edm2lite.snapshots.files import first_line
 
 T = TypeVar("T")
 

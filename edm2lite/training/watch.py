@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from edm2lite.config import Nimg, TrainConfig
 from edm2lite.data.sheets import to_picture
-from edm2lite.errors import UserError
+from edm2lite.errors import UserError, first_line
 from edm2lite.files import atomic_path, digest, write_json
 from edm2lite.interrupt import Interrupt
 from edm2lite.network.shards import gather
 from edm2lite.ranks import Rank
-from edm2lite.snapshots.files import SnapshotInfo, first_line, load_weights
+from edm2lite.snapshots.files import SnapshotInfo, load_weights
 from edm2lite.snapshots.index import snapshot_name
 from edm2lite.snapshots.load import LoadedModel
 from edm2lite.training.callbacks import CheckpointWriter, LogWriter, due

@@ -8,11 +8,10 @@ from typing import TypeVar
 
 import torch
 
-from edm2lite.errors import UserError
+from edm2lite.errors import UserError, first_line
 from edm2lite.evaluation.detectors.detector import Detector
 from edm2lite.files import cache_dir
 from edm2lite.snapshots.download import download, file_hash
-from edm2lite.snapshots.files import first_line
 
 D = TypeVar("D", bound=Detector)
 _PROBLEMS = (
